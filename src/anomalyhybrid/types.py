@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 Decoder = Literal["ahd", "ahe"]
 
@@ -27,8 +27,6 @@ class Conditions:
 
     def stacked(self) -> Tensor:
         """Concatenate to the encoder's input, float (B, 5, H, W)."""
-        import torch
-
         return torch.cat([self.color, self.depth, self.edge], dim=1)
 
 
@@ -49,9 +47,8 @@ class Views:
     region_mask: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class DecoderOutput:
-    """What one decoder group gives (Eq. 1).
+class DecoderOutput(NamedTuple):
+    """What one decoder group gives (Eq. 1); a named tuple, so that compilers and wrappers see through it.
 
     Attributes:
         source: A_gen, float (B, 3, H, W) in [-1, 1].

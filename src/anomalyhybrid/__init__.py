@@ -1,0 +1,61 @@
+"""Realistic defects with exact masks; the names below are the public API and load on first use, torch with them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anomalyhybrid.data.parts.render import render
+    from anomalyhybrid.data.reading import read_data
+    from anomalyhybrid.errors import AnomalyHybridError
+    from anomalyhybrid.generation.config import GenerateConfig
+    from anomalyhybrid.models.generator import Generator, load_generator
+    from anomalyhybrid.recipes.generation import generate
+    from anomalyhybrid.recipes.training import train
+    from anomalyhybrid.training.config import TrainConfig
+
+    __version__: str
+
+_HOMES = {
+    "AnomalyHybridError": "errors",
+    "GenerateConfig": "generation.config",
+    "Generator": "models.generator",
+    "TrainConfig": "training.config",
+    "generate": "recipes.generation",
+    "load_generator": "models.generator",
+    "read_data": "data.reading",
+    "render": "data.parts.render",
+    "train": "recipes.training",
+}
+
+__all__ = [  # noqa: RUF022 (the order of the story)
+    "read_data",
+    "render",
+    "TrainConfig",
+    "train",
+    "GenerateConfig",
+    "generate",
+    "Generator",
+    "load_generator",
+    "AnomalyHybridError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module on first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("anomalyhybrid")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f"anomalyhybrid.{_HOMES[name]}"), name)
+    else:
+        raise AttributeError(f"module 'anomalyhybrid' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

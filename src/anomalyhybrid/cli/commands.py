@@ -1,0 +1,309 @@
+"""The commands: thin, so that Python code reaches the same work through `recipes`; imports wait for the call."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from anomalyhybrid.cli.settings import check_finite
+from anomalyhybrid.errors import ConfigError, DataError
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.training.config import TrainConfig
+
+Folders = Annotated[list[Path], Parameter(consume_multiple=True, negative_iterable=())]
+Flag = Annotated[bool, Parameter(negative=())]
+Trained = Annotated[TrainConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+Generated = Annotated[GenerateConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+
+_TRAIN = TrainConfig()
+_GENERATE = GenerateConfig()
+
+
+def _given(data: Sequence[Path] | None) -> list[Path]:
+    if not data:
+        raise ConfigError("no data folder given; name one on the command line, or as 'data: [FOLDER]' in --config")
+    return _expanded(data)
+
+
+def _expanded(folders: Sequence[Path] | None) -> list[Path]:
+    return [folder.expanduser() for folder in folders or ()]
+
+
+def check_output(out: Path) -> None:
+    """Find out before long work that an output folder cannot be written.
+
+    Args:
+        out: The folder; it need not exist.
+
+    Raises:
+        DataError: It is a file, or the user may not write there.
+    """
+    out = Path(os.path.abspath(out.expanduser()))
+    if out.exists() and not out.is_dir():
+        raise DataError(f"output {out} is a file; give a folder")
+    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
+    if not nearest.is_dir():
+        raise DataError(f"output {out} lies below the file {nearest}; give another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise DataError(f"output {out} cannot be written: {nearest} is read-only for this user; give another folder")
+
+
+def prepare(
+    data: Folders | None = None,
+    *,
+    base_set: Folders | None = None,
+    edge: Literal["lite", "pidinet"] = _TRAIN.edge,
+    depth: Literal["lite", "depth_anything", "fastdepth"] = _TRAIN.depth,
+    edge_weights: str = "",
+    depth_weights: str = "",
+    size: int = _TRAIN.size,
+    cache: Path | None = None,
+    skip_unreadable: Flag = False,
+    config: Path | None = None,
+) -> None:
+    """Check every image and mask, and extract edge and depth maps so that training starts at once.
+
+    Args:
+        data: Folders of good images, or folders in MVTec AD layout.
+        base_set: Folders of a few real defects with masks.
+        edge: Edge extractor.
+        depth: Depth extractor.
+        edge_weights: Weight file of the edge extractor; needed for pidinet.
+        depth_weights: Weight file or folder of the depth extractor.
+        size: Side of the maps in pixels.
+        cache: Folder for the maps; by default the user's cache folder.
+        skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
+        config: YAML file with any of these settings; flags win over it.
+    """
+    from anomalyhybrid.recipes.preparation import prepare as run_prepare
+
+    run_prepare(
+        _given(data),
+        base_set=_expanded(base_set),
+        cache=cache,
+        edge=edge,
+        depth=depth,
+        edge_weights=edge_weights,
+        depth_weights=depth_weights,
+        size=size,
+        skip_unreadable=skip_unreadable,
+        announce=print,
+    )
+
+
+def train(
+    data: Folders | None = None,
+    *,
+    out: Path,
+    base_set: Folders | None = None,
+    resume: Flag = False,
+    skip_unreadable: Flag = False,
+    cache: Path | None = None,
+    config: Path | None = None,
+    settings: Trained = _TRAIN,
+) -> None:
+    """Train one generator on one or several categories; it starts from the shipped one unless told otherwise.
+
+    Args:
+        data: Folders of good images, or folders in MVTec AD layout.
+        out: Folder of the run.
+        base_set: Folders of a few real defects with masks.
+        resume: Go on from the run's checkpoint; the result is as if it had never stopped.
+        skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
+        cache: Folder for edge and depth maps; by default the user's cache folder.
+        config: YAML file with any of these settings; flags win over it.
+    """
+    check_finite(settings)
+    folders = _given(data)
+    check_output(out)
+    from anomalyhybrid.cli.progress import Progress
+    from anomalyhybrid.recipes.training import train as run_train
+
+    with Progress("training", "steps") as progress:
+
+        def report(row: dict) -> None:
+            shown = [f"{name} {row[name]:.3g}" for name in row if name.startswith(("fusion_mask", "edit_response"))]
+            progress.show(
+                int(row["step"]),
+                settings.steps,
+                images_per_s=row.get("img_per_s"),
+                batch=settings.batch_size,
+                note=", ".join(shown),
+            )
+
+        folder = run_train(
+            folders,
+            out,
+            base_set=_expanded(base_set),
+            config=settings,
+            resume=resume,
+            skip_unreadable=skip_unreadable,
+            cache=cache,
+            announce=progress.announce,
+            report=report,
+        )
+    print(f"run saved in {folder}")
+    print(f"next: anomalyhybrid generate {shlex.quote(str(folder))} --data {shlex.join(map(str, folders))} --out OUT")
+
+
+def generate(
+    run: str,
+    *,
+    data: Folders | None = None,
+    out: Path,
+    base_set: Folders | None = None,
+    resume: Flag = False,
+    skip_unreadable: Flag = False,
+    cache: Path | None = None,
+    config: Path | None = None,
+    settings: Generated = _GENERATE,
+) -> None:
+    """Generate defects with exact masks, and good images, in MVTec AD layout with a manifest.
+
+    Args:
+        run: Folder of a training run, a .safetensors file, or 'shipped' for the generator inside the package.
+        data: Folders of good images, or folders in MVTec AD layout.
+        out: Folder of the generated set.
+        base_set: Folders of a few real defects with masks whose structure is drawn on.
+        resume: Make only the images that are still missing; the result is as if it had never stopped.
+        skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
+        cache: Folder for edge and depth maps; by default the user's cache folder.
+        config: YAML file with any of these settings; flags win over it.
+    """
+    check_finite(settings)
+    folders = _given(data)
+    check_output(out)
+    from anomalyhybrid.cli.progress import Progress
+    from anomalyhybrid.recipes.generation import generate as run_generate
+
+    with Progress("generating", "images") as progress:
+        summary = run_generate(
+            run,
+            folders,
+            out,
+            base_set=_expanded(base_set),
+            config=settings,
+            resume=resume,
+            skip_unreadable=skip_unreadable,
+            cache=cache,
+            announce=progress.announce,
+            report=progress.show,
+        )
+    print(f"generated set in {out}")
+    for name, value in summary.items():
+        print(f"  {name}: {value}")
+
+
+def regenerate(dataset: Path, *, id: Annotated[str, Parameter(name="--id")], out: Path) -> None:
+    """Make one image of a generated set again, exactly.
+
+    Args:
+        dataset: Folder of the generated set.
+        id: The image's id in manifest.jsonl.
+        out: Folder for the image and its mask.
+    """
+    check_output(out)
+    from anomalyhybrid.recipes.generation import regenerate as run_regenerate
+
+    print(run_regenerate(dataset, id, out, announce=_to_stderr))
+
+
+def demo(*, out: Path = Path("demo_output")) -> None:
+    """Make defects on two rendered products that the shipped generator never saw, and a page that shows them.
+
+    Args:
+        out: Folder for everything; an earlier demo in it is replaced.
+    """
+    check_output(out)
+    from anomalyhybrid.cli.progress import Progress
+    from anomalyhybrid.recipes.demo import demo as run_demo
+
+    with Progress("generating", "images") as progress:
+        run_demo(out, announce=progress.announce, report=progress.show)
+
+
+def doctor(*, cache: Path | None = None) -> None:
+    """Say what is installed, which device is used, which weights are found where, and what to do about the rest.
+
+    Args:
+        cache: Cache folder to look at; by default the user's.
+    """
+    from anomalyhybrid.cli.doctor import report
+
+    print("\n".join(report(cache=cache)))
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
+    """Say what a stopped command has left on disk and how to go on.
+
+    Args:
+        words: The command line.
+        interrupt: What was raised.
+
+    Returns:
+        One or two sentences.
+    """
+    command = words[0] if words else ""
+    again = shlex.join(["anomalyhybrid", *words])
+    if command not in ("train", "generate"):
+        kept = "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
+        return f"{kept}To do it again: {again}"
+    go_on = again if "--resume" in words else f"{again} --resume"
+    state = _saved_state(command, _value_of("--out", words))
+    if state is None:
+        return f"Nothing was saved yet. To start again: {again}"
+    return f"{state} To go on: {go_on}"
+
+
+def _value_of(flag: str, words: Sequence[str]) -> Path | None:
+    """Find where a command writes: from the words themselves, or from its settings file."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word == flag and following:
+            return Path(following).expanduser()
+        if word.startswith(f"{flag}="):
+            return Path(word.partition("=")[2]).expanduser()
+    config = _value_of("--config", words) if flag != "--config" else None
+    if config is None:
+        return None
+    from anomalyhybrid.cli.settings import read_yaml
+
+    value = read_yaml(config).get(flag.strip("-"))
+    return Path(value).expanduser() if isinstance(value, str) else None
+
+
+def _saved_state(command: str, out: Path | None) -> str | None:
+    if out is None:
+        return None
+    if command == "train":
+        path = out / "checkpoint.safetensors"
+        if not path.is_file():
+            return None
+        step = _checkpoint_step(path)
+        return f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
+    manifest = out / "manifest.jsonl"
+    if not manifest.is_file():
+        return None
+    with manifest.open(encoding="utf-8") as rows:
+        count = sum(1 for row in rows if row.strip())
+    return f"{count} finished images are saved in {out}, each with its mask." if count else None
+
+
+def _checkpoint_step(path: Path) -> int | None:
+    """Read the step from a checkpoint's header (safetensors: 8 bytes of length, then JSON)."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return int(header["__metadata__"]["step"])
+    except (OSError, ValueError, KeyError):
+        return None

@@ -1,0 +1,136 @@
+"""The command line: parses, runs a command, and turns what went wrong into one message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from cyclopts.config import Dict
+
+from anomalyhybrid.cli import commands
+from anomalyhybrid.cli.settings import check_settings, read_yaml, recorded_settings
+from anomalyhybrid.errors import AnomalyHybridError
+
+OK = 0
+USER_ERROR = 2
+INTERRUPTED = 130
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("anomalyhybrid")
+
+
+def _apply_settings(app: App, command: tuple[str, ...], arguments: Any) -> None:
+    """Give flags that were not on the command line their values: from ``--config``, then from the run that goes on."""
+    by_name = {argument.name: argument for argument in arguments if argument.parse}
+
+    def token(name: str) -> str | None:
+        found = by_name.get(name)
+        return found.tokens[0].value if found is not None and found.tokens else None
+
+    def apply(values: Mapping[str, Any], source: Path) -> None:
+        schema = {
+            name.lstrip("-").replace("-", "_"): argument.hint
+            for name, argument in by_name.items()
+            if name != "--config" and not argument.children
+        }
+        checked = check_settings(values, schema, source=str(source))
+        given = {key: value for key, value in checked.items() if value is not None}
+        Dict(data=given, source=str(source), use_commands_as_keys=False)(app, command, arguments)
+
+    config, out = token("--config"), None
+    if config is not None:
+        apply(read_yaml(Path(config)), Path(config))
+    resume = by_name.get("--resume")
+    if resume is not None and resume.tokens:
+        out = token("--out")
+    if out is not None:
+        recorded, source = recorded_settings(Path(out).expanduser())
+        apply(recorded, source)
+
+
+def make_app() -> App:
+    """Make the application; nothing heavy is imported before a command runs."""
+    app = App(
+        name="anomalyhybrid",
+        help="Realistic defects with exact masks, for training and testing visual inspection.",
+        version=_version,
+        config=_apply_settings,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+        print_error=False,
+        exit_on_error=False,
+        verbose=False,
+    )
+    for command in (
+        commands.prepare,
+        commands.train,
+        commands.generate,
+        commands.regenerate,
+        commands.demo,
+        commands.doctor,
+    ):
+        app.command(command)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Words after the program's name; None takes the process's own.
+
+    Returns:
+        0 done, 2 for what the user can mend (usage, settings, data, weights, disk), 130 after Ctrl-C. Anything
+        else is a fault of this program and leaves with its traceback.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        make_app()(words)
+    except CycloptsError as error:
+        help_words = " ".join(["anomalyhybrid", *(error.command_chain or ()), "--help"])
+        return _fail(f"{str(error).strip()} See '{help_words}'.")
+    except AnomalyHybridError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt as interrupt:
+        print(f"\nstopped. {commands.after_interrupt(words, interrupt)}", file=sys.stderr, flush=True)
+        return INTERRUPTED
+    except Exception as error:
+        message = _outside_cause(error)
+        if message is None:
+            raise
+        return _fail(message)
+    return OK
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return USER_ERROR
+
+
+def _outside_cause(error: Exception) -> str | None:
+    """Word an error of the machine (disk, permissions, memory); None for a fault of the program."""
+    where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+    number = error.errno if isinstance(error, OSError) else None
+    text = str(error)
+    # writers in other languages (safetensors, torch) give the reason in their text alone
+    if number in _DISK_FULL or "No space left on device" in text:
+        return f"the disk is full or its quota used up{where}; free some space and run again"
+    if number in _FORBIDDEN or "Permission denied" in text or "Read-only file system" in text:
+        return f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return f"out of memory; use a smaller --batch-size or --size ({text.splitlines()[0] if text else 'no detail'})"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

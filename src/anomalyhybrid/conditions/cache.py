@@ -1,0 +1,222 @@
+"""Structure maps of images, extracted once: PNG files keyed by pixel hash, extractor and size."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
+from anomalyhybrid.errors import ConfigError, DataError
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_log = logging.getLogger(__name__)
+
+ImageU8 = NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Images whose map has to be extracted, with their places in the result."""
+
+    places: list[int] = field(default_factory=list)
+    images: list[ImageU8] = field(default_factory=list)
+    paths: list[Path | None] = field(default_factory=list)
+
+
+class ConditionCache:
+    """Edge and depth maps as uint8 tensors, from files where they are known, else extracted and stored."""
+
+    def __init__(self, folder: Path | None, *, batch: int = 16) -> None:
+        """Open a cache; the folder is made with the first file.
+
+        Args:
+            folder: Where the PNG files lie; None stores nothing.
+            batch: Images that go through an extractor at a time.
+
+        Raises:
+            ConfigError: If ``batch`` is not positive.
+        """
+        if batch < 1:
+            raise ConfigError(f"batch={batch}: must be at least 1.")
+        self._folder = None if folder is None else Path(folder)
+        self._batch = batch
+
+    def extract(
+        self,
+        images: Iterable[ImageU8],
+        *,
+        edge: EdgeExtractor,
+        depth: DepthExtractor | None,
+        size: int,
+        measured: Sequence[NDArray[np.float32]] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Give both maps of each image.
+
+        Args:
+            images: RGB, uint8 (H, W, 3) of any size; resized to ``size`` squares first. Read once, in order.
+            edge: Edge extractor.
+            depth: Depth extractor; None if ``measured`` is given.
+            size: Side of the maps in pixels.
+            measured: Measured depth of each image, float32 (H, W) in [0, 1], in place of ``depth``.
+
+        Returns:
+            Edge and depth, each uint8 (N, 1, size, size): 255 is an edge, 255 is nearest.
+
+        Raises:
+            ConfigError: If not exactly one of ``depth`` and ``measured`` is given.
+            DataError: If an image is no uint8 RGB image, or ``measured`` has another length.
+        """
+        if (depth is None) == (measured is None):
+            raise ConfigError("give exactly one of depth= (an extractor) and measured= (maps).")
+        squares = (_square(image, size) for image in images)
+        extractors: list[EdgeExtractor | DepthExtractor] = [edge] if depth is None else [edge, depth]
+        maps = self._maps(squares, extractors, size)
+        edges = _stacked(maps[0], size)
+        if measured is None:
+            return edges, _stacked(maps[1], size)
+        if len(measured) != len(edges):
+            raise DataError(
+                f"{len(measured)} measured depth maps for {len(edges)} images: give one for each."
+            )
+        return edges, _stacked([_resized_u8(values, size) for values in measured], size)
+
+    def _maps(
+        self, squares: Iterable[ImageU8], extractors: Sequence[EdgeExtractor | DepthExtractor], size: int
+    ) -> list[list[ImageU8]]:
+        """Give, for each extractor, the maps of all images in order."""
+        results: list[list[ImageU8]] = [[] for _ in extractors]
+        pending = [_Pending() for _ in extractors]
+        for place, image in enumerate(squares):
+            key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+            for result, waiting, extractor in zip(results, pending, extractors, strict=True):
+                path = self._path(key, extractor.name, size)
+                known = None if path is None else _read_map(path, size)
+                result.append(image[..., 0] if known is None else known)
+                if known is not None:
+                    continue
+                waiting.places.append(place)
+                waiting.images.append(image)
+                waiting.paths.append(path)
+                if len(waiting.images) == self._batch:
+                    _extract_pending(waiting, extractor, result)
+        for result, waiting, extractor in zip(results, pending, extractors, strict=True):
+            _extract_pending(waiting, extractor, result)
+        return results
+
+    def _path(self, key: str, name: str, size: int) -> Path | None:
+        """Name the file of one map."""
+        if self._folder is None:
+            return None
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+        return self._folder / f"{safe}-{size}" / key[:2] / f"{key}.png"
+
+
+def _extract_pending(waiting: _Pending, extractor: Callable[[Tensor], Tensor], result: list[ImageU8]) -> None:
+    """Extract what waits, put it into the result and the files, and empty the list."""
+    if not waiting.images:
+        return
+    stacked = torch.from_numpy(np.stack(waiting.images)).permute(0, 3, 1, 2)
+    maps = extractor(stacked.float().div(127.5).sub(1.0)).detach().float().cpu()
+    maps_u8 = maps.mul(255.0).round().clamp(0, 255).byte().numpy()[:, 0]
+    for place, path, map_u8 in zip(waiting.places, waiting.paths, maps_u8, strict=True):
+        result[place] = map_u8
+        if path is not None:
+            _write_map(path, map_u8)
+    waiting.places.clear()
+    waiting.images.clear()
+    waiting.paths.clear()
+
+
+def _square(image: ImageU8, size: int) -> ImageU8:
+    """Check an image and resize it to a square."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DataError(
+            f"conditions need uint8 RGB images (H, W, 3), got {image.dtype} {image.shape}: convert it."
+        )
+    if image.shape[:2] == (size, size):
+        return np.ascontiguousarray(image)
+    shrinks = min(image.shape[:2]) >= size
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=way).astype(np.uint8, copy=False)
+
+
+def _resized_u8(values: NDArray[np.float32], size: int) -> ImageU8:
+    """Resize a measured map in [0, 1] to a square and make it uint8."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
+    if values.shape != (size, size):
+        tensor = F.interpolate(
+            tensor, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+    return tensor.mul(255.0).round().clamp(0, 255).byte().numpy()[0, 0]
+
+
+def _stacked(maps: list[ImageU8], size: int) -> Tensor:
+    """Stack maps to a uint8 tensor (N, 1, size, size)."""
+    if not maps:
+        return torch.zeros(0, 1, size, size, dtype=torch.uint8)
+    return torch.from_numpy(np.stack(maps))[:, None]
+
+
+def _read_map(path: Path, size: int) -> ImageU8 | None:
+    """Read one map; None if there is no file or it is damaged, which is logged."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    values = (
+        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if _intact(content) else None
+    )
+    if values is None or values.shape != (size, size) or values.dtype != np.uint8:
+        _log.warning("damaged cache file %s: extracted again", path)
+        return None
+    return values.astype(np.uint8, copy=False)
+
+
+def _intact(content: bytes) -> bool:
+    """Check every chunk's checksum: OpenCV decodes truncated PNG files without an error."""
+    if not content.startswith(_PNG_START):
+        return False
+    place = len(_PNG_START)
+    while place + 12 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        end = place + 8 + length
+        if content[end : end + 4] != zlib.crc32(content[place + 4 : end]).to_bytes(4, "big"):
+            return False
+        if content[place + 4 : place + 8] == b"IEND":
+            return True
+        place = end + 4
+    return False
+
+
+def _write_map(path: Path, map_u8: ImageU8) -> None:
+    """Write one map so that a reader sees the whole file or none: a temporary file, then a rename."""
+    done, encoded = cv2.imencode(".png", map_u8)
+    assert done
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".png")
+    except OSError as error:
+        raise DataError(
+            f"cannot write the cache {path.parent}: {error.strerror}. Choose another folder."
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(encoded.tobytes())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,258 @@
+"""Files: listing images, paths that stay inside a root, writes that are all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from anomalyhybrid.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+"""Endings that are read, in any case."""
+
+_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"})
+_MAX_LISTED = 10
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Make a sort key under which ``img2`` comes before ``img10``.
+
+    Args:
+        text: A file name or POSIX path.
+
+    Returns:
+        A tuple to sort by; distinct texts have distinct keys.
+    """
+    parts = re.split(r"([0-9]+)", text)
+    key = [(0, int(part), "") if index % 2 else (1, 0, part) for index, part in enumerate(parts)]
+    return (*key, (2, 0, text))
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder name is hidden or an operating system's own (``Thumbs.db``)."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def is_image_name(name: str) -> bool:
+    """Say whether a file name has one of the endings in ``IMAGE_SUFFIXES``."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def existing_folder(root: Path | str) -> Path:
+    """Make a folder's path absolute and check that it can be listed.
+
+    Args:
+        root: Path of a folder; ``~`` is expanded, symbolic links keep their names.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        DataError: The folder does not exist, is a file or may not be read.
+    """
+    folder = Path(os.path.abspath(Path(root).expanduser()))
+    if not folder.exists():
+        raise DataError(f"{folder} does not exist; give the path of a folder of images")
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file; give the path of the folder that holds the images")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise DataError(f"{folder} may not be read by this user; change its permissions")
+    return folder
+
+
+def list_folder(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """List one folder, leaving out hidden entries.
+
+    Args:
+        folder: An existing folder; a missing one counts as empty.
+
+    Returns:
+        ``(images, folders, others)``, each in natural order; images by their ending only.
+
+    Raises:
+        DataError: The folder may not be listed.
+    """
+    images: list[Path] = []
+    folders: list[Path] = []
+    others: list[Path] = []
+    if not folder.is_dir():
+        return images, folders, others
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror or error}") from error
+    for entry in entries:
+        if is_hidden(entry.name):
+            continue
+        if entry.is_dir():
+            folders.append(entry)
+        else:
+            (images if is_image_name(entry.name) else others).append(entry)
+    return images, folders, others
+
+
+def walk_images(root: Path) -> tuple[list[Path], list[Path]]:
+    """List all images below a folder; links to folders are followed, each folder is visited once.
+
+    Args:
+        root: An existing folder.
+
+    Returns:
+        ``(images, others)`` in natural order of their paths.
+
+    Raises:
+        DataError: A folder may not be listed.
+    """
+    images: list[Path] = []
+    others: list[Path] = []
+    seen: set[Path] = set()
+
+    def visit(folder: Path) -> Iterator[Path]:
+        real = folder.resolve()
+        if real in seen:
+            return
+        seen.add(real)
+        found, folders, rest = list_folder(folder)
+        others.extend(rest)
+        yield from found
+        for child in folders:
+            yield from visit(child)
+
+    images.extend(visit(root))
+
+    def key(path: Path) -> tuple[tuple[int, int, str], ...]:
+        return natural_key(path.relative_to(root).as_posix())
+
+    return sorted(images, key=key), sorted(others, key=key)
+
+
+def resolve_inside(root: Path, relative: str) -> Path:
+    """Turn a path that a manifest names into an absolute one that cannot leave the root.
+
+    Args:
+        root: Folder the manifest belongs to.
+        relative: POSIX path as written in the manifest; the file need not exist.
+
+    Returns:
+        The absolute path, symbolic links resolved.
+
+    Raises:
+        DataError: The path is empty, absolute, or leads outside the root by ``..`` or a symbolic link.
+    """
+    if not relative or "\0" in relative:
+        raise DataError(f"{relative!r} is no path; name a file below {root}")
+    base = Path(root).resolve()
+    if Path(relative).is_absolute() or re.match(r"[A-Za-z]:[\\/]|\\", relative):
+        raise DataError(f"{relative!r} is an absolute path; name a file relative to {root}")
+    try:
+        resolved = (base / relative).resolve()
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{relative!r} cannot be followed below {root}: {error}") from error
+    if not resolved.is_relative_to(base):
+        raise DataError(f"{relative!r} leads outside {root} (to {resolved}); name a file inside it")
+    return resolved
+
+
+def raise_problems(summary: str, problems: Sequence[str]) -> None:
+    """Raise one error for a list of problems; do nothing when the list is empty.
+
+    Args:
+        summary: What is wrong and what to do, in one line.
+        problems: One line for each; the first ten are shown.
+
+    Raises:
+        DataError: There is a problem.
+    """
+    if not problems:
+        return
+    lines = [f"  {problem}" for problem in problems[:_MAX_LISTED]]
+    if len(problems) > _MAX_LISTED:
+        lines.append(f"  ... and {len(problems) - _MAX_LISTED} more")
+    raise DataError("\n".join([summary, *lines]))
+
+
+def _write_error(path: Path, error: OSError) -> DataError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = "the disk is full (or its quota used up); free some space and run again"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason = "the folder is read-only for this user; choose another output folder"
+    elif error.errno in (errno.ENOENT, errno.ENOTDIR):
+        reason = f"the folder {path.parent} does not exist; make it first"
+    elif error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+        reason = "a folder of that name is in the way; move it or choose another output folder"
+    elif error.errno == errno.ENAMETOOLONG:
+        reason = "the file name is too long; shorten it"
+    else:
+        reason = error.strerror or str(error)
+    return DataError(f"{path} cannot be written: {reason}")
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that others see the old content or the new, never a part.
+
+    The content goes to a hidden ``.tmp-*`` file in the same folder, which then takes the name; after a
+    failure it is removed. Readers ignore hidden files, so one left by a killed process does no harm.
+
+    Args:
+        path: File to write; its folder must exist. An existing file is replaced.
+        content: The bytes.
+
+    Raises:
+        DataError: Disk full, folder read-only or missing, a folder in the way.
+    """
+    path = Path(path)
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(content)
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # the first error is the cause, also when this one fails too
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _write_error(path, error) from error
+        raise
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write UTF-8 text, all or nothing, with the line ends as given.
+
+    Args:
+        path: File to write; its folder must exist.
+        text: The content.
+
+    Raises:
+        DataError: As for ``write_bytes_atomic``.
+    """
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents where they are missing.
+
+    Raises:
+        DataError: Disk full, a read-only parent, a file in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    return path
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append UTF-8 text to a file whose reader tolerates a cut last line.
+
+    Raises:
+        DataError: As for ``write_bytes_atomic``.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise _write_error(path, error) from error

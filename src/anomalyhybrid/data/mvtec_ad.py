@@ -1,0 +1,179 @@
+"""Reader of the MVTec AD layout: train/good, test/<defect>, ground_truth/<defect>."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from anomalyhybrid.data.decoding import image_size
+from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
+from anomalyhybrid.data.loading import load_mask
+from anomalyhybrid.data.records import GOOD, DataFolder, Record, Split
+from anomalyhybrid.errors import DataError
+
+_MASK_SUFFIX = "_mask"
+
+
+def is_category(folder: Path) -> bool:
+    """Say whether a folder is one category in MVTec AD layout, that is, holds ``train/good``."""
+    return (folder / "train" / GOOD).is_dir()
+
+
+def category_folders(root: Path) -> list[Path]:
+    """List the category folders directly below a root, in natural order."""
+    return [folder for folder in list_folder(root)[1] if is_category(folder)]
+
+
+def pair_masks(
+    images: Sequence[Path], masks: Sequence[Path], *, root: Path, suffix_only: bool = False
+) -> tuple[dict[Path, Path], list[str]]:
+    """Pair images with masks by stem: ``<stem>_mask`` or ``<stem>``, any image ending.
+
+    Args:
+        images: Defect images of one folder.
+        masks: Candidate masks.
+        root: Where the names in the problems start.
+        suffix_only: Accept only ``<stem>_mask``, for masks that lie beside their images.
+
+    Returns:
+        ``(masks by image, problems)``; a problem for each image without a mask or with several, each mask
+        that pairs with nothing, and images that share a stem.
+    """
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in masks:
+        by_stem[path.stem].append(path)
+    same_stem: dict[str, list[Path]] = defaultdict(list)
+    for path in images:
+        same_stem[path.stem].append(path)
+
+    def name(path: Path) -> str:
+        return path.relative_to(root).as_posix()
+
+    pairs: dict[Path, Path] = {}
+    problems: list[str] = []
+    used: set[Path] = set()
+    for stem, sharers in same_stem.items():
+        found = by_stem[stem + _MASK_SUFFIX] + ([] if suffix_only else by_stem[stem])
+        used.update(found)
+        if len(sharers) > 1:
+            problems.append(f"{', '.join(map(name, sharers))}: several images of one stem; rename one")
+        elif len(found) > 1:
+            problems.append(f"{name(sharers[0])}: several masks ({', '.join(map(name, found))}); keep one")
+        elif not found:
+            problems.append(f"{name(sharers[0])}: no mask named {stem}{_MASK_SUFFIX}.png")
+        else:
+            pairs[sharers[0]] = found[0]
+    problems += [f"{name(path)}: a mask without an image of its stem" for path in masks if path not in used]
+    return pairs, problems
+
+
+def mask_problems(records: Sequence[Record]) -> list[str]:
+    """Load the masks of records and say what is wrong with them.
+
+    Args:
+        records: Records; those without a mask are passed over.
+
+    Returns:
+        A line for each mask that is unreadable, empty or of another size than its image.
+    """
+
+    def problem(record: Record) -> str | None:
+        if record.mask_path is None:
+            return None
+        try:
+            load_mask(record.mask_path, shape=image_size(record.path))
+        except DataError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        return [line for line in pool.map(problem, records) if line is not None]
+
+
+def _good(category: Path, root: Path, split: Split) -> tuple[list[Record], list[Path]]:
+    images, folders, others = list_folder(category / split / GOOD)
+    if split == "train" and not images:
+        hint = ""
+        if any(folder.name == "rgb" for folder in folders):
+            hint = "; it looks like MVTec 3D-AD: move the images out of the rgb/ folders, masks out of gt/"
+        raise DataError(f"{category / split / GOOD} holds no image{hint}")
+    records = [_record(path, root, category.name, GOOD, None, split) for path in images]
+    return records, folders + others
+
+
+def _record(path: Path, root: Path, category: str, defect: str, mask: Path | None, split: Split) -> Record:
+    return Record(
+        path=path,
+        relative=path.relative_to(root).as_posix(),
+        category=category,
+        defect=defect,
+        mask_path=mask,
+        split=split,
+    )
+
+
+def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str], list[Path]]:
+    """Read one category: ``(records, problems, paths left alone)``."""
+    records, ignored = _good(category, root, "train")
+    more, rest = _good(category, root, "test")
+    records += more
+    ignored += rest
+    problems: list[str] = []
+    defects = [folder for folder in list_folder(category / "test")[1] if folder.name != GOOD]
+    for folder in defects:
+        images, folders, others = list_folder(folder)
+        masks, mask_folders, mask_others = list_folder(category / "ground_truth" / folder.name)
+        pairs, found = pair_masks(images, masks, root=root)
+        problems += found
+        ignored += folders + others + mask_folders + mask_others
+        records += [
+            _record(path, root, category.name, folder.name, pairs.get(path), "test") for path in images
+        ]
+    known = {folder.name for folder in defects} | {GOOD}  # some sets keep black masks in ground_truth/good
+    for folder in list_folder(category / "ground_truth")[1]:
+        if folder.name not in known:
+            names = [path.relative_to(root).as_posix() for path in list_folder(folder)[0]]
+            problems += [f"{name}: a mask without an image of its stem" for name in names]
+    for part, keep in (("train", {GOOD}), ("test", known), ("ground_truth", known - {GOOD}), ("", _PARTS)):
+        images, folders, others = list_folder(category / part)
+        ignored += images + others + [folder for folder in folders if folder.name not in keep]
+    return records, problems + mask_problems(records), ignored
+
+
+_PARTS = {"train", "test", "ground_truth"}
+
+
+def read_mvtec_ad(root: Path) -> DataFolder:
+    """Read one category folder or a root with several.
+
+    Args:
+        root: A folder that holds ``train/good``, or whose folders do.
+
+    Returns:
+        The records; masks are paired by stem (``<stem>_mask`` or ``<stem>``), loaded once and checked.
+
+    Raises:
+        DataError: No ``train/good``, no good image, or a list of problems: defects without masks, masks
+            without images, ambiguous names, masks that are empty, unreadable or of another size.
+    """
+    root = existing_folder(root)
+    single = is_category(root)
+    categories = [root] if single else category_folders(root)
+    if not categories:
+        raise DataError(f"{root} is not in MVTec AD layout: neither it nor a folder in it holds train/good")
+    records: list[Record] = []
+    problems: list[str] = []
+    ignored: list[Path] = []
+    if not single:
+        images, folders, others = list_folder(root)
+        ignored += images + others + [folder for folder in folders if folder not in categories]
+    for category in categories:
+        found, wrong, rest = _read_category(category, root)
+        records += found
+        problems += wrong
+        ignored += rest
+    raise_problems(f"{root}: images and masks do not fit together; mend or remove these:", problems)
+    names = tuple(path.relative_to(root).as_posix() for path in ignored)
+    return DataFolder(root=root, layout="mvtec_ad", records=tuple(records), ignored=names)

@@ -1,0 +1,173 @@
+"""Reading: one entry for every layout of a data root, and the optional base set of real defects."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
+from anomalyhybrid.data.folder import read_folder
+from anomalyhybrid.data.mvtec_ad import (
+    category_folders,
+    is_category,
+    mask_problems,
+    pair_masks,
+    read_mvtec_ad,
+)
+from anomalyhybrid.data.records import GOOD, DataFolder, Layout, Record
+from anomalyhybrid.errors import DataError
+
+
+def read_data(root: Path) -> DataFolder:
+    """Read a data root, recognising its layout; ``describe()`` of the result says what was found.
+
+    Args:
+        root: A category folder in MVTec AD layout, a folder of such, or a plain folder of good images.
+
+    Returns:
+        The records, with paths relative to the root.
+
+    Raises:
+        DataError: The folder is missing, empty, half in MVTec AD layout, or its masks do not fit.
+    """
+    root = existing_folder(root)
+    if is_category(root) or category_folders(root):
+        return read_mvtec_ad(root)
+    if (root / "ground_truth").is_dir() or (root / "test" / GOOD).is_dir() or (root / "train").is_dir():
+        raise DataError(
+            f"{root} looks like MVTec AD layout but has no train/good; put the good images into train/good, "
+            "or give a plain folder that holds good images alone"
+        )
+    return read_folder(root)
+
+
+def read_many(roots: Sequence[Path]) -> DataFolder:
+    """Read several data roots as one; each may have its own layout.
+
+    Args:
+        roots: One or more folders, none inside another.
+
+    Returns:
+        All records, with paths relative to the roots' common parent (to the root itself if it is one alone).
+
+    Raises:
+        DataError: No root, one inside another, two categories of one name, or as for ``read_data``.
+    """
+    if not roots:
+        raise DataError("no data folder given; give at least one")
+    if len(roots) == 1:
+        return read_data(roots[0])
+    absolute = [existing_folder(root) for root in roots]
+    real = [path.resolve() for path in absolute]
+    for i, first in enumerate(real):
+        for j, second in enumerate(real):
+            if i != j and second.is_relative_to(first):
+                raise DataError(f"{absolute[j]} is inside {absolute[i]} or the same; give each folder once")
+    try:
+        parent = Path(os.path.commonpath(absolute))
+    except ValueError as error:
+        raise DataError("the data folders lie on different drives; move them to one") from error
+    folders = [read_data(root) for root in absolute]
+    owners: dict[str, Path] = {}
+    for folder in folders:
+        for category in folder.categories:
+            if category in owners:
+                raise DataError(
+                    f"category {category!r} is in {owners[category]} and in {folder.root}; rename one folder"
+                )
+            owners[category] = folder.root
+    layouts = {folder.layout for folder in folders}
+    return DataFolder(
+        root=parent,
+        layout=folders[0].layout if len(layouts) == 1 else "mixed",
+        records=tuple(_moved(record, parent) for folder in folders for record in folder.records),
+        ignored=tuple(
+            (folder.root / name).relative_to(parent).as_posix()
+            for folder in folders
+            for name in folder.ignored
+        ),
+    )
+
+
+def _moved(record: Record, root: Path) -> Record:
+    return replace(record, relative=record.path.relative_to(root).as_posix())
+
+
+def read_base_set(root: Path, *, category: str | None = None) -> DataFolder:
+    """Read a base set: a few real defects with masks that generation may learn from or draw on.
+
+    Three layouts: MVTec AD (its defects), ``<defect>/<image>`` beside ``<defect>/<stem>_mask.png``, or
+    ``images/`` and ``masks/`` with equal stems (or ``<stem>_mask``).
+
+    Args:
+        root: The folder.
+        category: Category of the defects; by default the folder's name, or the category folders'.
+
+    Returns:
+        Defect records alone, all with ``split="train"`` and a checked mask.
+
+    Raises:
+        DataError: None of the layouts, no defect, masks that do not fit, a category for several categories.
+    """
+    root = existing_folder(root)
+    if is_category(root) or category_folders(root):
+        folder = read_mvtec_ad(root)
+        if not folder.defects():
+            raise DataError(f"{root} holds no defect image below test/; a base set needs at least one")
+        if category is not None and len(folder.categories) > 1:
+            raise DataError(
+                f"{root} holds several categories ({', '.join(folder.categories)}), which {category!r} "
+                "cannot all be; leave the name out or give one category folder"
+            )
+        records = tuple(replace(record, split="train") for record in folder.defects())
+        if category is not None:
+            records = tuple(replace(record, category=category) for record in records)
+        return replace(folder, records=records)
+    name = category or root.name
+    if (root / "images").is_dir() and (root / "masks").is_dir():
+        return _read_pairs(root, name, "images_masks", {"defect": (root / "images", root / "masks")})
+    defects = {folder.name: (folder, folder) for folder in list_folder(root)[1] if list_folder(folder)[0]}
+    if not defects or GOOD in defects:
+        why = "a folder named good" if defects else "no image in a folder of it"
+        raise DataError(
+            f"{root} is not a base set ({why}); use MVTec AD layout, <defect>/<stem>.png beside "
+            "<defect>/<stem>_mask.png, or images/ and masks/ with equal stems"
+        )
+    return _read_pairs(root, name, "defect_folders", defects)
+
+
+def _read_pairs(
+    root: Path, category: str, layout: Layout, places: dict[str, tuple[Path, Path]]
+) -> DataFolder:
+    records: list[Record] = []
+    problems: list[str] = []
+    ignored: list[Path] = []
+    for defect, (image_folder, mask_folder) in places.items():
+        images, folders, others = list_folder(image_folder)
+        beside = image_folder == mask_folder
+        masks = list_folder(mask_folder)[0]
+        if beside:
+            masks = [path for path in images if path.stem.endswith("_mask")]
+            images = [path for path in images if path not in masks]
+        pairs, wrong = pair_masks(images, masks, root=root, suffix_only=beside)
+        problems += wrong
+        ignored += folders + others
+        records += [
+            Record(
+                path=path,
+                relative=path.relative_to(root).as_posix(),
+                category=category,
+                defect=defect,
+                mask_path=pairs.get(path),
+                split="train",
+            )
+            for path in images
+        ]
+    problems += mask_problems(records)
+    raise_problems(f"{root}: images and masks of the base set do not fit together; mend these:", problems)
+    if not records:
+        raise DataError(f"{root} holds no defect image; a base set needs at least one")
+    names = tuple(path.relative_to(root).as_posix() for path in ignored)
+    return DataFolder(root=root, layout=layout, records=tuple(records), ignored=names)

@@ -1,0 +1,109 @@
+"""From the model's square back to the image's own size and mode, with the mask contract (ADR-004)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anomalyhybrid.data.loading import from_rgb_float, to_rgb_u8
+from anomalyhybrid.manipulate.reference import FEATHER
+from anomalyhybrid.ops.fusion import fuse
+from anomalyhybrid.ops.ranges import signed_from_u8, unit_from_signed
+from anomalyhybrid.ops.regions import soft_alpha
+from anomalyhybrid.types import DecoderOutput
+
+Composition = Literal["region", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """One finished image.
+
+    Attributes:
+        pixels: Native pixels, shape and dtype of the target.
+        label_mask: bool (H, W), the pixels that may differ from the target.
+        changed_outside: Pixels outside `label_mask` that differ from the target.
+        change_inside: Mean absolute change inside `label_mask`, in 1/255.
+    """
+
+    pixels: np.ndarray
+    label_mask: np.ndarray
+    changed_outside: int
+    change_inside: float
+
+
+def resized(image: Tensor, height: int, width: int) -> Tensor:
+    """Resize float (B, C, H, W): anti-aliased bilinear; the image itself where the size already fits."""
+    if image.shape[-2:] == (height, width):
+        return image
+    return F.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def native_tensor(pixels: np.ndarray) -> Tensor:
+    """Native pixels as the model sees colour, float (1, 3, H, W) in [-1, 1], at their own size."""
+    return signed_from_u8(torch.from_numpy(to_rgb_u8(pixels)).permute(2, 0, 1)[None])
+
+
+def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor) -> Tensor:
+    """Evaluate Eq. 1 at the content's own size, with the content's fine detail kept where the source allows it.
+
+    Args:
+        output: One decoder's output, float (1, ., S, S).
+        content: C_in at native size, float (1, 3, H, W).
+        content_small: C_in as the network saw it, float (1, 3, S, S).
+
+    Returns:
+        A_out, float (1, 3, H, W) in [-1, 1].
+
+    Source: Paper Eq. 1; detail by ADR-004.
+    """
+    height, width = content.shape[-2:]
+    source = resized(output.source, height, width)
+    detail = content - resized(content_small, height, width)
+    brightness = unit_from_signed(source).mean(1, keepdim=True) / unit_from_signed(content).mean(1, keepdim=True).clamp_min(0.05)
+    source = source + detail * brightness.clamp(0, 1)
+    return fuse(content, source, resized(output.fusion_mask, height, width)).clamp(-1, 1)
+
+
+def compose(target: np.ndarray, generated: Tensor, region_mask: Tensor, composition: Composition) -> Composed:
+    """Put a generated image into its target.
+
+    Args:
+        target: Native pixels.
+        generated: A_out at native size, float (1, 3, H, W) in [-1, 1].
+        region_mask: Region at the model's size, float (1, 1, S, S).
+        composition: ``region`` keeps the target outside the region bit for bit, ``full`` takes the whole image.
+
+    Returns:
+        The finished image; its `label_mask` is the region at native size.
+    """
+    height, width = target.shape[:2]
+    region = (resized(region_mask, height, width) > 0.5).float()
+    label_mask = region[0, 0].numpy() > 0
+    if composition == "full":
+        pixels = from_rgb_float(_as_rgb(generated), target)
+    else:
+        feather = max(1, round(FEATHER * min(height, width) / region_mask.shape[-1]))
+        mixed = torch.lerp(native_tensor(target), generated, soft_alpha(region, feather))
+        pixels = np.where(_expand(label_mask, target), from_rgb_float(_as_rgb(mixed), target), target)
+    change = np.abs(to_rgb_u8(pixels).astype(np.int16) - to_rgb_u8(target)).mean(axis=2)
+    differs = (pixels != target).reshape(height, width, -1).any(axis=2)
+    return Composed(
+        pixels=pixels,
+        label_mask=label_mask,
+        changed_outside=int((differs & ~label_mask).sum()),
+        change_inside=float(change[label_mask].mean()) if label_mask.any() else 0.0,
+    )
+
+
+def _as_rgb(image: Tensor) -> np.ndarray:
+    return unit_from_signed(image)[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _expand(label_mask: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return label_mask if like.ndim == 2 else label_mask[:, :, None]

@@ -1,0 +1,60 @@
+"""Configuration of a generated data set; free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from anomalyhybrid.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateConfig:
+    """One generated data set."""
+
+    count: int = 100
+    """Defect images for each category."""
+    normals: int = 0
+    """Generated good images for each category."""
+    decoders: tuple[Literal["ahd", "ahe"], ...] = ("ahd", "ahe")
+    """Decoder groups to use, in equal shares."""
+    operations: tuple[Literal["merge", "remove", "replace", "tps"], ...] = ("merge", "remove", "replace", "tps")
+    """Operations to draw from, in equal shares."""
+    mixture: float = 0.25
+    """How often a second operation, TPS, follows the first."""
+    appearance: Literal["auto", "target", "reference", "blend"] = "auto"
+    """Where C_r comes from; `auto` is the best measured for the kind of reference (docs/adr/004)."""
+    composition: Literal["region", "full"] = "region"
+    """`region` keeps the target's own pixels outside the mask, `full` redraws the whole image as the paper does."""
+    base_split: Literal["sorted", "random", "all"] = "all"
+    """Part of the base-set folder used: a third of each defect (sorted or seeded random), or all of it."""
+    procedural: float = 0.0
+    """Share of images with procedural structure although real defects are given."""
+    extent: tuple[float, float] = (0.05, 0.28)
+    """Half size of procedural regions, in halves of the image's side."""
+    min_change: float = 8.0
+    """Least mean absolute change inside the mask, in 1/255, for a candidate to be accepted."""
+    max_attempts: int = 6
+    """Candidates tried for one image; the strongest is kept and marked when none is accepted."""
+    batch_size: int = 16
+    """Images generated together; part of what an image's pixels depend on, so recorded."""
+    seed: int = 0
+    """Root of all random streams."""
+    edge_weights: str = ""
+    """Weight file of the edge extractor that the generator was trained with, where it is not shipped."""
+    depth_weights: str = ""
+    """Weight file or folder of the depth extractor that the generator was trained with, where it is not shipped."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 0), ("normals", 0), ("batch_size", 1), ("max_attempts", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.count + self.normals == 0:
+            raise ConfigError("generate.count and generate.normals are both 0; ask for at least one image")
+        if not self.decoders or not self.operations:
+            raise ConfigError("generate.decoders and generate.operations need at least one entry each")
+        for name in ("mixture", "procedural"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must lie between 0 and 1")
+        if not 0 < self.extent[0] <= self.extent[1] <= 1:
+            raise ConfigError(f"generate.extent is {self.extent}; give two numbers with 0 < first <= second <= 1")

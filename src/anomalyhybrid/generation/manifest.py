@@ -1,0 +1,95 @@
+"""The record of a generated set: one manifest row for each image, and how to make the set again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from anomalyhybrid.data.files import write_text_atomic
+from anomalyhybrid.errors import DataError
+
+MANIFEST = "manifest.jsonl"
+DATASET = "dataset.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One generated image; paths are POSIX, `image` and `label_mask` relative to the set, the others to its data root."""
+
+    id: str
+    image: str
+    label_mask: str | None
+    category: str
+    defect: str
+    target: str
+    reference: str | None
+    """Image that gave the appearance; the target's own path where that is the target."""
+    decoder: str
+    operation: str
+    """Operation on the maps; ``+tps`` where TPS followed, ``none`` for generated normals."""
+    appearance: str
+    composition: str
+    seed: int
+    model_sha256: str
+    changed_outside: int
+    mask_area: int
+    """Pixels of the label mask."""
+    change_inside: float
+    """Mean absolute change inside the label mask, in 1/255."""
+    structure: str | None
+    """Image or procedural kind that gave the edited structure."""
+    fusion_mask: float
+    """Mean fusion mask over the image."""
+    attempt: int
+    accepted: bool
+
+
+def read_rows(dataset: Path) -> list[Row]:
+    """Read a manifest; a half-written last line of a killed run is left out.
+
+    Raises:
+        DataError: no manifest, or a row that is not one.
+    """
+    path = dataset / MANIFEST
+    if not path.is_file():
+        raise DataError(f"{dataset} holds no {MANIFEST}; give the folder of a generated set")
+    lines = path.read_text().splitlines()
+    rows = []
+    for number, line in enumerate(lines):
+        try:
+            rows.append(Row(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError) as error:
+            if number == len(lines) - 1:
+                break
+            raise DataError(f"{path}, line {number + 1} is not a manifest row ({error})") from error
+    return rows
+
+
+def write_rows(dataset: Path, rows: list[Row]) -> None:
+    """Replace the whole manifest."""
+    write_text_atomic(dataset / MANIFEST, "".join(to_line(row) for row in rows))
+
+
+def to_line(row: Row) -> str:
+    """One line of the manifest."""
+    return json.dumps(asdict(row)) + "\n"
+
+
+def read_dataset(dataset: Path) -> dict:
+    """Read `dataset.json`.
+
+    Raises:
+        DataError: it is missing, not JSON, or of another format.
+    """
+    path = dataset / DATASET
+    if not path.is_file():
+        raise DataError(f"{dataset} holds no {DATASET}; give the folder of a generated set")
+    try:
+        entries = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error}); generate the set again") from error
+    if entries.get("format") != FORMAT:
+        raise DataError(f"{path} has format {entries.get('format')}; this version reads format {FORMAT}")
+    return entries

@@ -1,0 +1,295 @@
+"""From targets and references to accepted candidates, batched on the device (ADR-005: rows of draws)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from anomalyhybrid.conditions.imageset import ImageSet
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.quality import acceptable, choose, mean_change, visible_region
+from anomalyhybrid.manipulate.operations import edit_maps
+from anomalyhybrid.manipulate.placement import object_point, suit_placement
+from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
+from anomalyhybrid.manipulate.reference import Reference, blended, from_structure, place
+from anomalyhybrid.manipulate.symmetry import Symmetry
+from anomalyhybrid.models.generator import Generator
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.ranges import signed_from_u8
+from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise
+from anomalyhybrid.ops.structures import draw_structures
+from anomalyhybrid.seeding import derive, stream
+from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
+
+CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryPool:
+    """Images of one category on the generating device.
+
+    Attributes:
+        normals: Good images; targets and donors of normal appearance.
+        base: Real defects, or None.
+        symmetry: Moves that keep the product's look.
+    """
+
+    normals: ImageSet
+    base: ImageSet | None
+    symmetry: Symmetry
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """One candidate for each image of a batch, at the model's size, on the device.
+
+    Attributes:
+        plan: Decisions.
+        target_index: Into the pool's normals, long (B,).
+        reference_index: Into the pool's base set where `plan.uses_base`, else into its normals, long (B,).
+        matrix: Placement of the reference, float (B, 2, 3).
+        content: C_r, float (B, 3, S, S).
+        source: A_gen.
+        fusion_mask: M_gen.
+        fused: A_out.
+        region_mask: Region after shrinking to the visible change, float (B, 1, S, S).
+        reference_region: Placed region before shrinking, float (B, 1, S, S).
+        change: Mean change inside the region, float (B,), in 1/255.
+        accepted: bool (B,).
+        attempt: long (B,).
+    """
+
+    plan: Plan
+    target_index: Tensor
+    reference_index: Tensor
+    matrix: Tensor
+    content: Tensor
+    source: Tensor
+    fusion_mask: Tensor
+    fused: Tensor
+    region_mask: Tensor
+    reference_region: Tensor
+    change: Tensor
+    accepted: Tensor
+    attempt: Tensor
+
+    def improved(self, other: Candidates, better_B: Tensor) -> Candidates:
+        """Take the other candidates where they are better."""
+        plan = Plan(*(choose(better_B, getattr(other.plan, f.name), getattr(self.plan, f.name)) for f in fields(Plan)))
+        rest = {
+            f.name: choose(better_B, getattr(other, f.name), getattr(self, f.name))
+            for f in fields(Candidates)
+            if f.name != "plan"
+        }
+        return Candidates(plan=plan, **rest)
+
+
+def _pick(draws: Draws, count: int) -> Tensor:
+    return (draws.uniform() * count).long().clamp_max(count - 1)
+
+
+def _maps(images: ImageSet, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour, depth and edge of chosen images as model values."""
+    maps = (images.color_u8, images.depth_u8, images.edge_u8)
+    color, depth, edge = (signed_from_u8(values[index]) for values in maps)
+    return color, depth, edge
+
+
+def _mask(values_u8: Tensor, index: Tensor) -> Tensor:
+    return (values_u8[index] > 127).float()
+
+
+def _cropped(draws: Draws, region_mask: Tensor) -> Tensor:
+    """Cut some regions by a random outline through one of their own points."""
+    size = region_mask.shape[-1]
+    center = object_point(draws, region_mask)
+    radii = draws.uniforms(2, 0.08, 0.35)
+    noise = smooth_noise(draws.normals(1, 6, 6), size, size)[:, 0]
+    outline = blob(center, radii, draws.uniform(0, 3.14), noise, draws.uniform(0.1, 0.3))
+    kept = region_mask * outline
+    enough = kept.sum(dim=(1, 2, 3)) > 0.2 * region_mask.sum(dim=(1, 2, 3))
+    return choose(draws.happens(CROP_SHARE) & enough, kept, region_mask)
+
+
+def _real_reference(
+    draws: Draws, pool: CategoryPool, target: Tensor, object_mask: Tensor
+) -> tuple[Reference, Tensor, Tensor]:
+    """Place real defects on the targets; the references, their indices and their placements."""
+    assert pool.base is not None
+    index = _pick(draws, len(pool.base))
+    color, depth, edge = _maps(pool.base, index)
+    region = dilate(_mask(pool.base.region_u8, index), max(1, round(color.shape[-1] / 128)))
+    its_object = _mask(pool.base.object_u8, index)
+    matrix = suit_placement(draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region)
+    placed = place(color, depth, edge, region, matrix)
+    return replace(placed, region_mask=_cropped(draws, placed.region_mask)), index, matrix
+
+
+def _procedural_reference(
+    draws: Draws, config: GenerateConfig, plan: Plan, maps: tuple[Tensor, Tensor, Tensor], object_mask: Tensor
+) -> Reference:
+    """Draw structures on the targets' objects."""
+    color, depth, edge = maps
+    inner = erode(object_mask, max(1, round(color.shape[-1] / 64)))
+    center = object_point(draws, inner)
+    extent = draws.log_uniform(*config.extent)
+    structure = draw_structures(draws, plan.kind, center, extent, *color.shape[-2:])
+    reference = from_structure(draws, structure, color, depth, edge)
+    return replace(reference, region_mask=reference.region_mask * dilate(object_mask, 1))
+
+
+def _appearance(
+    draws: Draws, plan: Plan, pool: CategoryPool, target: Tensor, reference: Reference
+) -> tuple[Tensor, Tensor]:
+    """C_r by mode, and the normal image that gives it where mode is ``reference`` and no real defect is used."""
+    donor = _pick(draws, len(pool.normals))
+    foreign, _, _ = _maps(pool.normals, donor)
+    whole = choose(plan.uses_base, reference.color, foreign)
+    options = {"target": target, "reference": whole, "blend": blended(target, reference)}
+    color = options[APPEARANCES[0]]
+    for index, name in enumerate(APPEARANCES[1:], start=1):
+        color = choose(plan.appearance == index, options[name], color)
+    return color, donor
+
+
+def _redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder], decoder_B: Tensor) -> DecoderOutput:
+    """Run each sample through its own decoder group; the encoder runs once."""
+    stacked = conditions.stacked()
+    device = stacked.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        features = model.encoder(stacked)
+        parts = [
+            model.decoders[name]([level[decoder_B == index] for level in features], stacked[decoder_B == index, :3])
+            if bool((decoder_B == index).any())
+            else None
+            for index, name in enumerate(decoders)
+        ]
+    merged = []
+    for name in DecoderOutput._fields:
+        first = next(getattr(part, name) for part in parts if part is not None)
+        whole = torch.empty(len(stacked), *first.shape[1:], device=stacked.device)
+        for index, part in enumerate(parts):
+            if part is not None:
+                whole[decoder_B == index] = getattr(part, name).float()
+        merged.append(whole)
+    return DecoderOutput(*merged)
+
+
+@torch.inference_mode()
+def draw_candidates(
+    model: Generator,
+    pool: CategoryPool,
+    config: GenerateConfig,
+    category: str,
+    indices: Sequence[int],
+    attempt: int,
+) -> Candidates:
+    """Make one candidate for each image.
+
+    Args:
+        model: Generator in evaluation mode, on the pool's device.
+        pool: Images of the category.
+        config: Settings of the set.
+        category: Its name, part of each image's random stream.
+        indices: Numbers of the images within the category.
+        attempt: 0 for the first candidate.
+    """
+    device = pool.normals.color_u8.device
+    streams = [stream(config.seed, "image", category, index, attempt) for index in indices]
+    draws = Draws.from_streams(streams, columns=4096).to(device)
+    plan = draw_plan(
+        draws,
+        operations=config.operations,
+        mixture=config.mixture,
+        appearance=config.appearance,
+        procedural=config.procedural,
+        has_base=pool.base is not None,
+        decoders=len(config.decoders),
+    )
+    target_index = _pick(draws, len(pool.normals))
+    maps = _maps(pool.normals, target_index)
+    object_mask = _mask(pool.normals.object_u8, target_index)
+    reference = _procedural_reference(draws, config, plan, maps, object_mask)
+    matrix = torch.eye(2, 3, device=device).expand(len(indices), 2, 3)
+    reference_index = target_index
+    if pool.base is not None:
+        real, base_index, placement = _real_reference(draws, pool, maps[0], object_mask)
+        reference = real.where(plan.uses_base, reference)
+        reference_index = choose(plan.uses_base, base_index, reference_index)
+        matrix = choose(plan.uses_base, placement, matrix)
+    depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
+    color, donor = _appearance(draws, plan, pool, maps[0], reference)
+    borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
+    reference_index = choose(borrowed, donor, reference_index)
+    output = _redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
+    region = visible_region(maps[0], output.fused, reference.region_mask)
+    change = mean_change(maps[0], output.fused, region)
+    return Candidates(
+        plan=plan,
+        target_index=target_index,
+        reference_index=reference_index,
+        matrix=matrix,
+        content=color,
+        source=output.source,
+        fusion_mask=output.fusion_mask,
+        fused=output.fused,
+        region_mask=region,
+        reference_region=reference.region_mask,
+        change=change,
+        accepted=acceptable(change, region, config.min_change),
+        attempt=torch.full((len(indices),), attempt, device=device),
+    )
+
+
+def accepted_candidates(
+    model: Generator, pool: CategoryPool, config: GenerateConfig, category: str, indices: Sequence[int]
+) -> Candidates:
+    """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept."""
+    best = draw_candidates(model, pool, config, category, indices, 0)
+    for attempt in range(1, config.max_attempts):
+        missing = (~best.accepted).nonzero()[:, 0]
+        if not len(missing):
+            break
+        again = draw_candidates(model, pool, config, category, [indices[i] for i in missing.tolist()], attempt)
+        spread = torch.zeros(len(indices), dtype=torch.long, device=missing.device)
+        spread[missing] = torch.arange(len(missing), device=missing.device)
+        wide = _spread(again, spread)
+        better = torch.zeros_like(best.accepted)
+        better[missing] = again.accepted | (again.change > best.change[missing])
+        best = best.improved(wide, better)
+    return best
+
+
+def _spread(candidates: Candidates, index: Tensor) -> Candidates:
+    """Repeat candidates by index, so that they line up with a larger batch."""
+    plan = Plan(*(getattr(candidates.plan, f.name)[index] for f in fields(Plan)))
+    rest = {f.name: getattr(candidates, f.name)[index] for f in fields(Candidates) if f.name != "plan"}
+    return Candidates(plan=plan, **rest)
+
+
+@torch.inference_mode()
+def redraw_normals(
+    model: Generator, pool: CategoryPool, config: GenerateConfig, category: str, indices: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput]:
+    """Redraw good images with unedited maps and the appearance of another good image.
+
+    Returns:
+        Target indices, reference indices, decoder indices, C_r, and the outputs.
+    """
+    device = pool.normals.color_u8.device
+    streams = [stream(config.seed, "normal", category, index) for index in indices]
+    draws = Draws.from_streams(streams, columns=64).to(device)
+    target, reference = _pick(draws, len(pool.normals)), _pick(draws, len(pool.normals))
+    decoder = draws.choice([1.0] * len(config.decoders))
+    color, _, _ = _maps(pool.normals, reference)
+    _, depth, edge = _maps(pool.normals, target)
+    output = _redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, decoder)
+    return target, reference, decoder, color, output
+
+
+def image_seed(seed: int, category: str, index: int) -> int:
+    """Seed of one image's first stream, as the manifest records it."""
+    return derive(seed, "image", category, index)

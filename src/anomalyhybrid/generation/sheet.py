@@ -1,0 +1,286 @@
+"""Pages to look at: a self-contained HTML sheet and a PNG contact sheet, made from a set's manifest alone."""
+
+from __future__ import annotations
+
+import base64
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+
+from anomalyhybrid.data.files import resolve_inside, write_text_atomic
+from anomalyhybrid.data.loading import load_image, load_mask, save_png, to_rgb_u8
+from anomalyhybrid.errors import ConfigError, DataError
+from anomalyhybrid.generation.manifest import Row, read_dataset, read_rows
+
+SIDE = 192
+"""Longest side of the HTML sheet's pictures, in pixels."""
+_OUTLINE = (255, 0, 200)
+_NORMALS = 16  # generated good images shown for each category
+_CELL = 208  # side of the contact sheet's pictures
+_LABEL = 34  # height of the text below them
+
+
+def write_sheet(dataset: Path, path: Path, *, limit: int = 96) -> Path:
+    """Write one HTML file, pictures inside, that shows a generated set by category and defect.
+
+    Args:
+        dataset: Folder of a generated set.
+        path: The HTML file.
+        limit: Defect images shown at most, spread evenly over categories, defects and operations.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: The limit is below 1.
+        DataError: No set, a damaged one, or the file cannot be written.
+    """
+    rows, about, data_root = _read(dataset, limit)
+    shown = {row.id for row in spread([row for row in rows if row.label_mask], limit)}
+    page = _template().render(
+        title=f"Generated defects: {', '.join(about['categories'])}",
+        facts=_facts(about),
+        counts=_counts(rows),
+        categories=[
+            _category([row for row in rows if row.category == name], shown, dataset, data_root)
+            for name in dict.fromkeys(row.category for row in rows)
+        ],
+        shown_defects=len(shown),
+        **_totals(rows),
+    )
+    write_text_atomic(path, page)
+    return path
+
+
+def write_contact_png(dataset: Path, path: Path, *, columns: int = 8, limit: int = 64) -> Path:
+    """Write one PNG of generated defects with the outlines of their masks and short labels.
+
+    Args:
+        dataset: Folder of a generated set.
+        path: The PNG file.
+        columns: Pictures in a row.
+        limit: Pictures at most, spread evenly over categories, defects and operations.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: Columns or limit below 1.
+        DataError: No set, one without defects, a damaged one, or the file cannot be written.
+    """
+    if columns < 1:
+        raise ConfigError(f"columns is {columns}; it must be at least 1")
+    rows, _, _ = _read(dataset, limit)
+    chosen = spread([row for row in rows if row.label_mask], limit)
+    if not chosen:
+        raise DataError(f"{dataset} holds no defect image to show")
+    cells = [_contact_cell(dataset, row) for row in chosen]
+    blank = np.full_like(cells[0], 255)
+    cells += [blank] * (-len(cells) % columns)
+    lines = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
+    save_png(path, np.vstack(lines))
+    return path
+
+
+def _read(dataset: Path, limit: int) -> tuple[list[Row], dict[str, Any], Path]:
+    if limit < 1:
+        raise ConfigError(f"limit is {limit}; it must be at least 1")
+    about = read_dataset(dataset)
+    return read_rows(dataset), about, dataset / about["data_root"]
+
+
+def _template() -> jinja2.Template:
+    text = files("anomalyhybrid.generation").joinpath("sheet.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(text)
+
+
+def spread(rows: Sequence[Row], limit: int) -> list[Row]:
+    """Choose rows evenly over categories, defects and operations, in the manifest's order within each.
+
+    Args:
+        rows: All rows.
+        limit: Rows at most.
+
+    Returns:
+        The chosen rows, grouped by category and defect.
+    """
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.category, row.defect, row.operation), []).append(row)
+    rounds = max((len(group) for group in groups.values()), default=0)
+    in_turn = [group[turn] for turn in range(rounds) for group in groups.values() if turn < len(group)]
+    return sorted(in_turn[:limit], key=lambda row: (row.category, row.defect, row.operation, row.id))
+
+
+def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:
+    """Header lines of `dataset.json`, nested entries by dotted names."""
+    facts: list[tuple[str, str]] = []
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                visit(f"{prefix}.{key}" if prefix else key, inner)
+        elif isinstance(value, list):
+            facts.append((prefix, ", ".join(map(str, value))))
+        elif value != "":
+            facts.append((prefix, str(value)))
+
+    for name in ("model", "versions", "config", "data_root"):
+        visit(name, about.get(name, ""))
+    return facts
+
+
+def _counts(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.label_mask:
+            groups.setdefault((row.category, row.defect), []).append(row)
+    return [
+        {
+            "category": category,
+            "defect": defect,
+            "images": len(group),
+            "change": f"{statistics.median(row.change_inside for row in group):.1f}",
+            "area": round(statistics.median(row.mask_area for row in group)),
+        }
+        for (category, defect), group in sorted(groups.items())
+    ]
+
+
+def _totals(rows: Sequence[Row]) -> dict[str, int]:
+    defects = [row for row in rows if row.label_mask]
+    region = [row for row in defects if row.composition == "region"]
+    return {
+        "defects_total": len(defects),
+        "normals_total": len(rows) - len(defects),
+        "region_total": len(region),
+        "full_total": len(defects) - len(region),
+        "changed_outside": sum(row.changed_outside for row in region),
+        "rejected": sum(not row.accepted for row in defects),
+    }
+
+
+def _category(rows: list[Row], shown: set[str], dataset: Path, data_root: Path) -> dict[str, Any]:
+    defects = [row for row in rows if row.label_mask]
+    normals = [row for row in rows if not row.label_mask]
+    kinds = []
+    for name in sorted({row.defect for row in defects}):
+        own = [row for row in defects if row.defect == name]
+        shots = [_shot(row, dataset, data_root) for row in own if row.id in shown]
+        if shots:
+            kinds.append({"name": name, "total": len(own), "shots": shots})
+    return {
+        "name": rows[0].category,
+        "kinds": kinds,
+        "normals": [_shot(row, dataset, data_root) for row in normals[:_NORMALS]],
+        "normals_total": len(normals),
+    }
+
+
+def _shot(row: Row, dataset: Path, data_root: Path) -> dict[str, Any]:
+    """A row's fields and its pictures as data URIs; the target's is empty where its file is gone."""
+    generated = to_rgb_u8(load_image(resolve_inside(dataset, row.image)).pixels)
+    target = _target(row, data_root, generated)
+    shot = asdict(row)
+    shot |= {"generated": _uri(shrunk(generated, SIDE)), "target": "", "outline": "", "zoom": ""}
+    if target is not None:
+        shot["target"] = _uri(shrunk(target, SIDE))
+    if row.label_mask is not None:
+        mask = load_mask(resolve_inside(dataset, row.label_mask), shape=generated.shape[:2])
+        shot["outline"] = _uri(outlined(generated, mask, SIDE))
+        before = generated if target is None else target
+        shot["zoom"] = _uri(np.hstack([_zoom(before, mask), _zoom(generated, mask)]))
+    return shot
+
+
+def _target(row: Row, data_root: Path, generated: np.ndarray) -> np.ndarray | None:
+    """The target's pixels; None where the data have moved away or changed."""
+    try:
+        target = to_rgb_u8(load_image(resolve_inside(data_root, row.target)).pixels)
+    except DataError:
+        return None
+    return target if target.shape == generated.shape else None
+
+
+def shrunk(image_u8: np.ndarray, side: int) -> np.ndarray:
+    """Shrink an image so that its longest side is at most ``side`` pixels.
+
+    Args:
+        image_u8: uint8 (H, W, 3) or (H, W).
+        side: In pixels.
+
+    Returns:
+        uint8, the input itself where it is small enough.
+    """
+    height, width = image_u8.shape[:2]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return image_u8
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return cv2.resize(image_u8, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def outlined(image_u8: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
+    """Draw a mask's outline on a shrunk image, one pixel wide, outside the mask so that it hides no defect.
+
+    Args:
+        image_u8: uint8 (H, W, 3).
+        mask: Bool (H, W).
+        side: Longest side of the result in pixels.
+
+    Returns:
+        uint8 (h, w, 3), a copy.
+    """
+    picture = shrunk(image_u8, side).copy()
+    small = shrunk(mask.astype(np.uint8) * 255, side) > 0
+    ring = cv2.dilate(small.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~small
+    picture[ring] = _OUTLINE
+    return picture
+
+
+def _zoom(image_u8: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The mask's neighbourhood, a square of 1.5 times its extent, scaled to `SIDE` pixels."""
+    height, width = mask.shape
+    rows, columns = np.nonzero(mask)
+    extent = max(np.ptp(rows), np.ptp(columns)) + 1
+    side = int(min(max(1.5 * extent, 48), height, width))
+    top = int(np.clip((rows.min() + rows.max() + 1 - side) // 2, 0, height - side))
+    left = int(np.clip((columns.min() + columns.max() + 1 - side) // 2, 0, width - side))
+    crop = image_u8[top : top + side, left : left + side]
+    way = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
+    return cv2.resize(crop, (SIDE, SIDE), interpolation=way).astype(np.uint8, copy=False)
+
+
+def _uri(image_u8: np.ndarray) -> str:
+    done, encoded = cv2.imencode(".png", np.ascontiguousarray(image_u8[..., ::-1]))
+    assert done
+    return f"data:image/png;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+
+
+def _contact_cell(dataset: Path, row: Row) -> np.ndarray:
+    image = to_rgb_u8(load_image(resolve_inside(dataset, row.image)).pixels)
+    assert row.label_mask is not None
+    mask = load_mask(resolve_inside(dataset, row.label_mask), shape=image.shape[:2])
+    picture = outlined(image, mask, _CELL)
+    cell = np.full((_CELL + _LABEL + 4, _CELL + 4, 3), 255, np.uint8)
+    height, width = picture.shape[:2]
+    cell[2 : 2 + height, 2 : 2 + width] = picture
+    mark = "" if row.accepted else " WEAK"
+    below = f"{row.decoder} {row.operation} {row.appearance} {row.change_inside:.0f}{mark}"
+    _write_lines(cell, _CELL, (f"{row.category} {row.defect}", below))
+    return cell
+
+
+def _write_lines(cell: np.ndarray, top: int, lines: Iterable[str]) -> None:
+    for number, line in enumerate(lines):
+        text = line.encode("ascii", "replace").decode()
+        place = (4, top + 15 + 15 * number)
+        cv2.putText(cell, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)

@@ -1,0 +1,193 @@
+"""Writes accepted candidates as an MVTec AD tree: images and masks in threads, one manifest row each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anomalyhybrid.data.files import append_text, make_folder
+from anomalyhybrid.data.loading import load_image, save_png
+from anomalyhybrid.data.records import GOOD, Record
+from anomalyhybrid.generation.compose import Composed, at_native_size, compose, native_tensor, resized
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
+from anomalyhybrid.generation.pipeline import Candidates, image_seed
+from anomalyhybrid.manipulate.operations import OPERATIONS
+from anomalyhybrid.manipulate.policy import APPEARANCES, procedural_name
+from anomalyhybrid.manipulate.reference import Reference, blended
+from anomalyhybrid.ops.ranges import signed_from_u8
+from anomalyhybrid.ops.structures import KINDS
+from anomalyhybrid.ops.warp import affine_grid, sample
+from anomalyhybrid.types import DecoderOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetWriter:
+    """Writes the images of one category.
+
+    Attributes:
+        folder: Root of the generated set.
+        prefix: Folder of the category inside it, empty for a set of one category.
+        category: Its name.
+        normals: Records of the good images, in the pool's order.
+        base: Records of the real defects, in the pool's order.
+        config: Settings of the set.
+        model_sha256: Of the generator's file.
+    """
+
+    folder: Path
+    prefix: str
+    category: str
+    normals: Sequence[Record]
+    base: Sequence[Record]
+    config: GenerateConfig
+    model_sha256: str
+
+    def defect_id(self, index: int) -> str:
+        """Id of a defect image."""
+        return f"{self.category}_{index:06d}"
+
+    def normal_id(self, index: int) -> str:
+        """Id of a generated good image."""
+        return f"{self.category}_good_{index:06d}"
+
+    def write_defects(self, candidates: Candidates, colors_u8: Tensor, indices: Sequence[int]) -> list[Row]:
+        """Finish and write candidates; `colors_u8` are the targets at the model's size, uint8 (B, 3, S, S)."""
+
+        def finish(position: int) -> Row:
+            return self._write_defect(candidates, colors_u8[position : position + 1], position, indices[position])
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+            return list(threads.map(finish, range(len(indices))))
+
+    def _write_defect(self, candidates: Candidates, color_u8: Tensor, position: int, index: int) -> Row:
+        one = slice(position, position + 1)
+        plan = candidates.plan
+        target = self.normals[int(candidates.target_index[position])]
+        uses_base = bool(plan.uses_base[position])
+        donors = self.base if uses_base else self.normals
+        donor = donors[int(candidates.reference_index[position])]
+        operation = OPERATIONS[int(plan.operation[position])]
+        appearance = APPEARANCES[int(plan.appearance[position])]
+        kind = int(plan.kind[position])
+        pixels = load_image(target.path).pixels
+        content = self._native_content(candidates, signed_from_u8(color_u8), position, pixels, donor)
+        output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
+        generated = at_native_size(output, content, candidates.content[one])
+        composed = compose(pixels, generated, candidates.region_mask[one], self.config.composition)
+        defect = donor.defect if uses_base else procedural_name(kind, operation, appearance)
+        image_id = self.defect_id(index)
+        image, label = self._paths(image_id, f"test/{defect}", f"ground_truth/{defect}/{image_id}_mask.png")
+        save_png(self.folder / image, composed.pixels)
+        save_png(self.folder / cast(str, label), composed.label_mask)
+        from_donor = uses_base or appearance == "reference"
+        return Row(
+            id=image_id,
+            image=image,
+            label_mask=label,
+            category=self.category,
+            defect=defect,
+            target=target.relative,
+            reference=donor.relative if from_donor and appearance != "target" else target.relative,
+            decoder=self.config.decoders[int(plan.decoder[position])],
+            operation=operation + ("+tps" if bool(plan.then_tps[position]) and operation != "tps" else ""),
+            appearance=appearance,
+            composition=self.config.composition,
+            seed=image_seed(self.config.seed, self.category, index),
+            model_sha256=self.model_sha256,
+            changed_outside=composed.changed_outside,
+            mask_area=int(composed.label_mask.sum()),
+            change_inside=round(composed.change_inside, 3),
+            structure=donor.relative if uses_base else f"procedural:{KINDS[kind]}",
+            fusion_mask=round(float(candidates.fusion_mask[position].mean()), 4),
+            attempt=int(candidates.attempt[position]),
+            accepted=bool(candidates.accepted[position]),
+        )
+
+    def _native_content(
+        self, candidates: Candidates, color: Tensor, position: int, pixels: np.ndarray, donor: Record
+    ) -> Tensor:
+        """C_r at the target's own size, float (1, 3, H, W): native pixels wherever a file has them."""
+        one = slice(position, position + 1)
+        appearance = APPEARANCES[int(candidates.plan.appearance[position])]
+        uses_base = bool(candidates.plan.uses_base[position])
+        native = native_tensor(pixels)
+        height, width = native.shape[-2:]
+        if appearance == "target":
+            return native
+        if not uses_base and appearance == "blend":  # painted at the model's size: carry the change over
+            return (native + resized(candidates.content[one] - color, height, width)).clamp(-1, 1)
+        reference = native_tensor(load_image(donor.path).pixels)
+        if not uses_base:
+            return resized(reference, height, width)
+        warped = sample(reference, affine_grid(candidates.matrix[one], height, width))
+        if appearance == "reference":
+            return warped
+        region = (resized(candidates.reference_region[one], height, width) > 0.5).float()
+        nothing = torch.zeros_like(region)
+        return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
+
+    def write_normals(
+        self, drawn: tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput], indices: Sequence[int]
+    ) -> list[Row]:
+        """Finish and write redrawn good images, as `redraw_normals` gives them (moved to the CPU)."""
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+            return list(threads.map(lambda p: self._write_normal(drawn, p, indices[p]), range(len(indices))))
+
+    def _write_normal(
+        self, drawn: tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput], position: int, index: int
+    ) -> Row:
+        target_index, reference_index, decoder, content_small, output = drawn
+        one = slice(position, position + 1)
+        target, reference = self.normals[int(target_index[position])], self.normals[int(reference_index[position])]
+        pixels = load_image(target.path).pixels
+        content = resized(native_tensor(load_image(reference.path).pixels), *pixels.shape[:2])
+        single = DecoderOutput(output.source[one], output.fusion_mask[one], output.fused[one])
+        generated = at_native_size(single, content, content_small[one])
+        composed = compose(pixels, generated, torch.ones_like(single.fusion_mask), "full")
+        image_id = self.normal_id(index)
+        image, _ = self._paths(image_id, f"train/{GOOD}", None)
+        save_png(self.folder / image, composed.pixels)
+        return Row(
+            id=image_id,
+            image=image,
+            label_mask=None,
+            category=self.category,
+            defect=GOOD,
+            target=target.relative,
+            reference=reference.relative,
+            decoder=self.config.decoders[int(decoder[position])],
+            operation="none",
+            appearance="reference",
+            composition="full",
+            seed=image_seed(self.config.seed, self.category, index),
+            model_sha256=self.model_sha256,
+            changed_outside=0,
+            mask_area=0,
+            change_inside=round(composed.change_inside, 3),
+            structure=target.relative,
+            fusion_mask=round(float(output.fusion_mask[position].mean()), 4),
+            attempt=0,
+            accepted=True,
+        )
+
+    def _paths(self, image_id: str, folder: str, label: str | None) -> tuple[str, str | None]:
+        """Relative paths of image and label mask; their folders are made."""
+        paths = [f"{self.prefix}{folder}/{image_id}.png", None if label is None else f"{self.prefix}{label}"]
+        for path in paths:
+            if path is not None:
+                make_folder((self.folder / path).parent)
+        return cast(str, paths[0]), paths[1]
+
+
+def append_rows(folder: Path, rows: Sequence[Row]) -> None:
+    """Add the rows of finished images to the manifest."""
+    append_text(folder / MANIFEST, "".join(to_line(row) for row in rows))

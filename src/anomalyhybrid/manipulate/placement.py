@@ -1,0 +1,111 @@
+"""Where a region falls: on the object, and where the surroundings suit the reference."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anomalyhybrid.manipulate.operations import region_frame
+from anomalyhybrid.manipulate.symmetry import Symmetry
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.regions import dilate
+from anomalyhybrid.ops.warp import affine_grid, identity_grid, sample, similarity_matrix
+
+CANDIDATES = 24  # placements compared for each reference
+SIDE = 64  # pixels at which they are compared
+
+
+def object_point(draws: Draws, object_mask: Tensor) -> Tensor:
+    """Draw one point on each object, uniform over its pixels, float (B, 2) in grid units.
+
+    Args:
+        draws: Random rows.
+        object_mask: float (B, 1, H, W) in [0, 1]; an empty one counts as full.
+    """
+    batch, _, height, width = object_mask.shape
+    flat = object_mask.reshape(batch, -1)
+    flat = torch.where(flat.sum(dim=1, keepdim=True) > 0, flat, torch.ones_like(flat))
+    cumulative = flat.cumsum(dim=1)
+    wanted = draws.uniform()[:, None] * cumulative[:, -1:]
+    index = torch.searchsorted(cumulative, wanted, right=True).clamp_max(height * width - 1)[:, 0]
+    grid = identity_grid(1, height, width, object_mask.device).reshape(-1, 2)
+    return grid[index]
+
+
+def _candidate(draws: Draws, allowed: Tensor, object_mask: Tensor, region_mask: Tensor, free: bool) -> Tensor:
+    """Draw one placement for each sample, float (B, 2, 3).
+
+    Kept placements turn and flip the whole reference about the image's centre, as far as the product's symmetry
+    allows, and move it a little; free ones also carry the region to another point of the object.
+    """
+    flip_x = torch.where(draws.happens(0.5) & allowed[:, 0], -1.0, 1.0)
+    flip_y = torch.where(draws.happens(0.5) & allowed[:, 1], -1.0, 1.0)
+    half = torch.where(draws.happens(0.5) & allowed[:, 2], torch.pi, 0.0)
+    turn = torch.where(allowed[:, 3], draws.uniform(0, 2 * torch.pi), half + draws.normals(1)[:, 0] * 0.06)
+    flip = torch.stack([flip_x, flip_y], dim=1)
+    shift = draws.normals(2) * 0.02
+    point = object_point(draws, object_mask)
+    if not free:
+        return similarity_matrix(draws.log_uniform(0.92, 1.08), turn, shift, flip)
+    center, _ = region_frame(region_mask)
+    return similarity_matrix(draws.log_uniform(0.6, 1.4), turn, point - center, flip, pivot_B2=center)
+
+
+def _misfit(
+    matrix: Tensor, target: Tensor, object_mask: Tensor, reference: Tensor, region_mask: Tensor, off_before: Tensor
+) -> Tensor:
+    """How badly the surroundings disagree, float (B,): colour difference, plus parts off the object or cut off."""
+    grid = affine_grid(matrix, *target.shape[-2:])
+    placed = (sample(region_mask, grid, padding="zeros") > 0.4).float()
+    color = sample(reference, grid)
+    around = dilate(placed, 3) - dilate(placed, 1)
+    area = placed.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    difference = ((color - target).abs().mean(dim=1, keepdim=True) * around).sum(dim=(1, 2, 3))
+    difference = difference / around.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    off = (placed * (1 - object_mask)).sum(dim=(1, 2, 3)) / area
+    scale = torch.linalg.det(matrix[:, :, :2]).abs().rsqrt()
+    expected = region_mask.sum(dim=(1, 2, 3)) * scale**2
+    lost = (1 - placed.sum(dim=(1, 2, 3)) / expected.clamp_min(1e-6)).clamp_min(0)
+    return difference + 2 * (off - off_before - 0.05).clamp_min(0) + 0.5 * (lost - 0.1).clamp_min(0)
+
+
+def suit_placement(
+    draws: Draws,
+    symmetries: list[Symmetry],
+    target: Tensor,
+    object_mask: Tensor,
+    reference: Tensor,
+    reference_object: Tensor,
+    region_mask: Tensor,
+    free_share: float = 0.5,
+) -> Tensor:
+    """Choose for each reference the placement whose surroundings suit it best, with some chance left.
+
+    Args:
+        draws: Random rows.
+        symmetries: Of each sample's category.
+        target: float (B, 3, H, W) in [-1, 1].
+        object_mask: Of the target, float (B, 1, H, W).
+        reference: float (B, 3, H, W) in [-1, 1].
+        reference_object: Object mask of the reference, float (B, 1, H, W).
+        region_mask: Of the reference, float (B, 1, H, W).
+        free_share: Share of candidates that leave the reference's own place.
+
+    Returns:
+        Maps from the target's to the reference's coordinates, float (B, 2, 3).
+    """
+    small = [F.interpolate(x, (SIDE, SIDE), mode="area") for x in (target, object_mask, reference, reference_object)]
+    region = F.adaptive_max_pool2d(region_mask, SIDE)
+    area = region.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    off_before = (region * (1 - small[3])).sum(dim=(1, 2, 3)) / area
+    flags = [[s.flip_x, s.flip_y, s.half_turn, s.any_turn] for s in symmetries]
+    allowed = torch.tensor(flags, dtype=torch.bool, device=target.device)
+    matrices, scores = [], []
+    for index in range(CANDIDATES):
+        matrix = _candidate(draws, allowed, small[1], region, free=index < free_share * CANDIDATES)
+        misfit = _misfit(matrix, small[0], small[1], small[2], region, off_before)
+        matrices.append(matrix)
+        scores.append(misfit - 0.02 * torch.log(-torch.log(draws.uniform(1e-6, 1 - 1e-6))).neg())
+    best = torch.stack(scores, dim=1).argmin(dim=1)
+    return torch.stack(matrices, dim=1)[torch.arange(len(best), device=best.device), best]

@@ -1,0 +1,93 @@
+"""What each generated image is to be: kind of defect, operation, appearance, decoder (section 3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from anomalyhybrid.manipulate.operations import OPERATIONS, Operation
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.structures import KINDS
+
+Appearance = Literal["target", "reference", "blend"]
+APPEARANCES: tuple[Appearance, ...] = get_args(Appearance)
+DISTORTION = "distortion"  # name of a defect that only bends the target's own structure
+REMOVAL = "hole"  # name of a defect that only removes structure
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Decisions for one batch.
+
+    Attributes:
+        operation: Index into `OPERATIONS`, long (B,).
+        then_tps: bool (B,), whether TPS follows.
+        appearance: Index into `APPEARANCES`, long (B,).
+        kind: Procedural kind, index into `KINDS`, long (B,).
+        uses_base: bool (B,), whether the reference is a real defect.
+        decoder: Index into the run's decoders, long (B,).
+    """
+
+    operation: Tensor
+    then_tps: Tensor
+    appearance: Tensor
+    kind: Tensor
+    uses_base: Tensor
+    decoder: Tensor
+
+
+def draw_plan(
+    draws: Draws,
+    *,
+    operations: Sequence[Operation],
+    mixture: float,
+    appearance: Literal["auto", "target", "reference", "blend"],
+    procedural: float,
+    has_base: bool,
+    decoders: int,
+) -> Plan:
+    """Draw the decisions of a batch.
+
+    Args:
+        draws: Random rows.
+        operations: Operations to draw from, in equal shares.
+        mixture: How often TPS follows the first operation.
+        appearance: A fixed mode, or ``auto``: ``blend`` for real references and for stains, else ``target``.
+        procedural: Share of procedural references where real ones are given.
+        has_base: Whether the category has real defects.
+        decoders: Number of decoder groups in use.
+    """
+    allowed = [1.0 if name in operations else 0.0 for name in OPERATIONS]
+    operation = draws.choice(allowed)
+    uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
+    kind = draws.choice([1.0] * len(KINDS))
+    stain = kind == KINDS.index("contamination")
+    if appearance == "auto":
+        blends = uses_base | stain
+        chosen = torch.where(blends, APPEARANCES.index("blend"), APPEARANCES.index("target"))
+    else:
+        chosen = torch.full_like(kind, APPEARANCES.index(appearance))
+    return Plan(
+        operation=operation,
+        then_tps=draws.happens(mixture),
+        appearance=chosen,
+        kind=kind,
+        uses_base=uses_base,
+        decoder=draws.choice([1.0] * decoders),
+    )
+
+
+def procedural_name(kind: int, operation: Operation, appearance: Appearance) -> str:
+    """Name the defect that a procedural reference becomes: bending or removing leaves nothing of its kind.
+
+    A blended reference shows its own surface whatever happens to the maps, so it keeps its name.
+    """
+    if appearance != "blend" and operation == "tps":
+        return DISTORTION
+    if appearance != "blend" and operation == "remove":
+        return REMOVAL
+    return KINDS[kind]

@@ -1,0 +1,101 @@
+"""What an edit takes its structure and appearance from, already placed on the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anomalyhybrid.manipulate.paint import paint
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.regions import dilate, masked_mean, soft_alpha
+from anomalyhybrid.ops.structures import Structure
+from anomalyhybrid.ops.warp import affine_grid, sample
+
+RING = 6  # width in pixels of the surroundings that levels and colours are matched on (at 256 px)
+FEATHER = 3  # pixels over which an edit fades in inside its region
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Appearance and structure of the references of one batch, in the target's frame.
+
+    Attributes:
+        color: float (B, 3, H, W) in [-1, 1].
+        depth: float (B, 1, H, W) in [-1, 1].
+        edge: float (B, 1, H, W) in [-1, 1].
+        region_mask: Where to edit, binary float (B, 1, H, W).
+    """
+
+    color: Tensor
+    depth: Tensor
+    edge: Tensor
+    region_mask: Tensor
+
+    def where(self, chosen_B: Tensor, other: Reference) -> Reference:
+        """Take this reference for the chosen samples, the other one for the rest."""
+        pick = chosen_B.view(-1, 1, 1, 1)
+        return Reference(
+            color=torch.where(pick, self.color, other.color),
+            depth=torch.where(pick, self.depth, other.depth),
+            edge=torch.where(pick, self.edge, other.edge),
+            region_mask=torch.where(pick, self.region_mask, other.region_mask),
+        )
+
+
+def place(color: Tensor, depth: Tensor, edge: Tensor, region_mask: Tensor, matrix_B23: Tensor) -> Reference:
+    """Warp reference images and their regions by one affine map each (paper 3.5, Mask: resize, flip, crop).
+
+    Args:
+        color: float (B, 3, H, W) in [-1, 1].
+        depth: float (B, 1, H, W) in [-1, 1].
+        edge: float (B, 1, H, W) in [-1, 1].
+        region_mask: float (B, 1, H, W) in [0, 1].
+        matrix_B23: Maps from the target's to the reference's coordinates.
+    """
+    grid = affine_grid(matrix_B23, *color.shape[-2:])
+    warped = sample(torch.cat([color, depth, edge], dim=1), grid)
+    region = (sample(region_mask, grid, padding="zeros") > 0.4).float()
+    return Reference(color=warped[:, :3], depth=warped[:, 3:4], edge=warped[:, 4:], region_mask=region)
+
+
+def from_structure(draws: Draws, structure: Structure, color: Tensor, depth: Tensor, edge: Tensor) -> Reference:
+    """Make a reference by painting a procedural structure on the target itself; arguments as in `Reference`."""
+    from_edge = (structure.edge * 2 - 1).clamp(-1, 1)
+    return Reference(
+        color=paint(draws, color, structure),
+        depth=(depth + 0.5 * structure.relief).clamp(-1, 1),
+        edge=torch.where(structure.region_mask > 0, from_edge, torch.maximum(edge, from_edge)),
+        region_mask=dilate(structure.region_mask, 1),
+    )
+
+
+def ring(region_mask: Tensor) -> Tensor:
+    """The surroundings of a region, binary float (B, 1, H, W)."""
+    width = max(1, round(RING * region_mask.shape[-1] / 256))
+    return dilate(region_mask, width) - region_mask
+
+
+def levelled(values: Tensor, target: Tensor, region_mask: Tensor, limit: float) -> Tensor:
+    """Shift a reference's values so that its surroundings agree with the target's in the mean.
+
+    Args:
+        values: Reference map or image, float (B, C, H, W).
+        target: The target's, same shape.
+        region_mask: Edited region.
+        limit: Largest shift.
+    """
+    around = ring(region_mask)
+    shift = masked_mean(target, around) - masked_mean(values, around)
+    return values + shift.clamp(-limit, limit)
+
+
+def blended(target: Tensor, reference: Reference) -> Tensor:
+    """The target with the reference's region pasted in, levelled and feathered; float (B, 3, H, W) in [-1, 1].
+
+    Source: DESIGN, appearance mode ``blend``.
+    """
+    alpha = soft_alpha(reference.region_mask, FEATHER)
+    matched = levelled(reference.color, target, reference.region_mask, limit=0.25).clamp(-1, 1)
+    return torch.lerp(target, matched, alpha.expand_as(target))

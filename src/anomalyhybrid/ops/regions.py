@@ -1,0 +1,146 @@
+"""Region masks: procedural shapes, growth, soft borders, and local means.
+
+Masks are float (B, 1, H, W) in [0, 1]; all functions are batched and run on the mask's device.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anomalyhybrid.ops.warp import identity_grid
+
+
+def dilate(mask: Tensor, radius: int) -> Tensor:
+    """Grow a mask by `radius` pixels (square structuring element); 0 returns it unchanged."""
+    return F.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius) if radius > 0 else mask
+
+
+def erode(mask: Tensor, radius: int) -> Tensor:
+    """Shrink a mask by `radius` pixels; pixels beyond the image's border count as inside."""
+    return 1.0 - dilate(1.0 - mask, radius)
+
+
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur with replicated borders; sigma in pixels, 0 returns the image unchanged."""
+    if sigma <= 0:
+        return image
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / sigma).square())
+    kernel = (kernel / kernel.sum()).to(image.dtype)
+    channels = image.shape[1]
+    row = kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
+    column = kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
+    padded = F.pad(image, (radius, radius, radius, radius), mode="replicate")
+    return F.conv2d(F.conv2d(padded, row, groups=channels), column, groups=channels)
+
+
+def soft_alpha(mask: Tensor, width: int) -> Tensor:
+    """Opacity that is 0 outside a binary mask and rises to 1 within `width` pixels of its border inside.
+
+    Args:
+        mask: float (B, 1, H, W), 0 or 1.
+        width: Ramp in pixels, >= 0; 0 gives the mask itself.
+
+    Returns:
+        float (B, 1, H, W) in [0, 1]; never above 0 where the mask is 0, above 0 wherever it is 1.
+
+    Source: ADR-004 (mask contract).
+    """
+    if width <= 0:
+        return mask
+    padded = F.pad(mask, (width,) * 4, mode="replicate")  # a mask cut by the image's border has no ramp there
+    total, current = padded.clone(), padded
+    for _ in range(width):
+        current = erode(current, 1)
+        total = total + current
+    return total[..., width:-width, width:-width] / (width + 1)
+
+
+def masked_mean(image: Tensor, mask: Tensor) -> Tensor:
+    """Mean of each channel over a mask, float (B, C, 1, 1); 0 where the mask is empty."""
+    total = (image * mask).sum(dim=(2, 3), keepdim=True)
+    return total / mask.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
+
+
+def smooth_noise(draws_BCKK: Tensor, height: int, width: int) -> Tensor:
+    """Upsample coarse standard-normal draws to a smooth field of about unit deviation, float (B, C, H, W)."""
+    return F.interpolate(draws_BCKK, (height, width), mode="bicubic", align_corners=False) * 1.3
+
+
+def blob(center_B2: Tensor, radii_B2: Tensor, angle_B: Tensor, noise_BHW: Tensor, roughness_B: Tensor) -> Tensor:
+    """Irregular ellipses.
+
+    Args:
+        center_B2: Centres (x, y) in grid units.
+        radii_B2: Half axes in grid units.
+        angle_B: Rotation in radians.
+        noise_BHW: Smooth unit noise that bends the outline.
+        roughness_B: Strength of the bend, 0 (an ellipse) to about 0.5.
+
+    Returns:
+        Binary float (B, 1, H, W).
+    """
+    batch, height, width = noise_BHW.shape
+    offset = identity_grid(batch, height, width, noise_BHW.device) - center_B2[:, None, None]
+    cosine, sine = torch.cos(angle_B)[:, None, None], torch.sin(angle_B)[:, None, None]
+    along = offset[..., 0] * cosine + offset[..., 1] * sine
+    across = offset[..., 1] * cosine - offset[..., 0] * sine
+    radius = torch.sqrt((along / radii_B2[:, 0, None, None]) ** 2 + (across / radii_B2[:, 1, None, None]) ** 2)
+    return (radius + roughness_B[:, None, None] * noise_BHW < 1.0).float()[:, None]
+
+
+def segment_distance(grid_BHW2: Tensor, start_BK2: Tensor, end_BK2: Tensor) -> Tensor:
+    """Distance of every grid point to the nearest of K segments, float (B, H, W), in grid units."""
+    best = torch.full(grid_BHW2.shape[:3], torch.inf, device=grid_BHW2.device)
+    for index in range(start_BK2.shape[1]):
+        start, end = start_BK2[:, index, None, None], end_BK2[:, index, None, None]
+        along = end - start
+        length = along.square().sum(-1).clamp_min(1e-9)
+        share = (((grid_BHW2 - start) * along).sum(-1) / length).clamp(0, 1)
+        best = torch.minimum(best, (grid_BHW2 - start - share[..., None] * along).norm(dim=-1))
+    return best
+
+
+def stroke(vertices_BK2: Tensor, width_B: Tensor, noise_BHW: Tensor, roughness_B: Tensor) -> Tensor:
+    """Poly-lines of varying width, for scratches, cracks and fibres; binary float (B, 1, H, W).
+
+    Args:
+        vertices_BK2: K >= 2 vertices (x, y) in grid units.
+        width_B: Half width in grid units.
+        noise_BHW: Smooth unit noise that varies the width.
+        roughness_B: Strength of that variation.
+    """
+    batch, height, width = noise_BHW.shape
+    grid = identity_grid(batch, height, width, noise_BHW.device)
+    distance = segment_distance(grid, vertices_BK2[:, :-1], vertices_BK2[:, 1:])
+    limit = width_B[:, None, None] * (1.0 + roughness_B[:, None, None] * noise_BHW).clamp_min(0.35)
+    return (distance < limit).float()[:, None]
+
+
+def polygon(vertices_BK2: Tensor, height: int, width: int) -> Tensor:
+    """Filled polygons by the even-odd rule; binary float (B, 1, H, W).
+
+    Args:
+        vertices_BK2: K >= 3 vertices (x, y) in grid units, in order.
+        height: Rows.
+        width: Columns.
+    """
+    batch = vertices_BK2.shape[0]
+    grid = identity_grid(batch, height, width, vertices_BK2.device)
+    inside = torch.zeros(grid.shape[:3], dtype=torch.bool, device=grid.device)
+    following = torch.roll(vertices_BK2, -1, dims=1)
+    for index in range(vertices_BK2.shape[1]):
+        start, end = vertices_BK2[:, index, None, None], following[:, index, None, None]
+        crosses = (start[..., 1] > grid[..., 1]) != (end[..., 1] > grid[..., 1])
+        rise = end[..., 1] - start[..., 1]
+        slope = (end[..., 0] - start[..., 0]) / torch.where(rise.abs() < 1e-9, torch.full_like(rise, 1e-9), rise)
+        inside ^= crosses & (grid[..., 0] < slope * (grid[..., 1] - start[..., 1]) + start[..., 0])
+    return inside.float()[:, None]
+
+
+def inner_distance(mask: Tensor, reach: int) -> Tensor:
+    """Depth of each pixel inside a mask, 0 outside to 1 at `reach` pixels or more from the border."""
+    return soft_alpha(mask, max(1, reach - 1)) * mask

@@ -1,0 +1,131 @@
+"""What training and generation both begin with: readable records, extractors, base sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
+from anomalyhybrid.conditions.extractors import make_depth_extractor, make_edge_extractor
+from anomalyhybrid.data.loading import check_images
+from anomalyhybrid.data.reading import read_base_set, read_many
+from anomalyhybrid.data.records import Record
+from anomalyhybrid.data.splits import base_split
+from anomalyhybrid.errors import DataError
+from anomalyhybrid.models.weights import cache_folder
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Readable images of a run.
+
+    Attributes:
+        root: Folder that every record's `relative` starts from.
+        categories: Names in order.
+        normals: Good training images, category by category.
+        base: Real defects to learn from or draw on, category by category; empty without a base set.
+    """
+
+    root: Path
+    categories: tuple[str, ...]
+    normals: tuple[Record, ...]
+    base: tuple[Record, ...]
+
+
+def read_sources(
+    data: Sequence[Path],
+    base_set: Sequence[Path],
+    *,
+    base_part: Literal["sorted", "random", "all"],
+    seed: int,
+    skip_unreadable: bool,
+    announce: Announce,
+) -> Sources:
+    """Read and check all images of a run.
+
+    Args:
+        data: Data folders.
+        base_set: Folders with real defects and masks; may be the data folders themselves.
+        base_part: Which part of each defect's images is the base set.
+        seed: Of a random split.
+        skip_unreadable: Leave unreadable images out, by name, instead of stopping.
+        announce: Told what was found and what was left out.
+
+    Raises:
+        DataError: No good image, unreadable images, a base set of categories that the data lack.
+    """
+    folder = read_many(data)
+    announce(folder.describe())
+    normals = folder.normals()
+    if not normals:
+        raise DataError(f"{folder.root} holds no good image to learn from; put them in a folder, or below train/good")
+    records: list[Record] = []
+    for root in base_set:
+        records += _base_records(root, folder.categories, announce)
+    base = list(records)
+    if base_part != "all" and records:
+        base = list(base_split(records, variant=base_part, seed=seed)[0])
+
+    def on_skip(record: Record, error: DataError) -> None:
+        announce(f"skipped {record.relative}: {error}")
+
+    common = Path(os.path.commonpath([folder.root, *(record.path.parent for record in base)]))
+    checked = check_images([*normals, *base], skip_unreadable=skip_unreadable, on_skip=on_skip)
+    moved = [replace(record, relative=record.path.relative_to(common).as_posix()) for record in checked]
+    order = {name: number for number, name in enumerate(folder.categories)}
+    moved.sort(key=lambda record: order[record.category])
+    return Sources(
+        root=common,
+        categories=folder.categories,
+        normals=tuple(record for record in moved if record.is_good),
+        base=tuple(record for record in moved if not record.is_good),
+    )
+
+
+def _base_records(root: Path, categories: Sequence[str], announce: Announce) -> list[Record]:
+    """Defects of one base-set folder, their category checked against the data's."""
+    found = read_base_set(root)
+    if len(categories) == 1 and len(found.categories) == 1 and found.categories != tuple(categories):
+        found = read_base_set(root, category=categories[0])
+    unknown = [name for name in found.categories if name not in categories]
+    if unknown:
+        raise DataError(
+            f"base set {root} has defects of {', '.join(unknown)}, but the data have only {', '.join(categories)}; "
+            "name its folders after the data's categories"
+        )
+    announce(found.describe())
+    return list(found.records)
+
+
+def make_extractors(
+    edge: str, depth: str, edge_weights: str, depth_weights: str, device: torch.device
+) -> tuple[EdgeExtractor, DepthExtractor]:
+    """Make both extractors; empty weight paths look in the usual places.
+
+    Raises:
+        ConfigError: Unknown extractor.
+        WeightsError: Weights not found or not the expected ones.
+    """
+    edge_path = Path(edge_weights) if edge_weights else None
+    depth_path = Path(depth_weights) if depth_weights else None
+    return (
+        make_edge_extractor(edge, weights=edge_path, device=device),
+        make_depth_extractor(depth, weights=depth_path, device=device),
+    )
+
+
+def condition_folder(cache: Path | None) -> Path:
+    """Where condition maps are kept: the given folder, or one in the user's cache."""
+    return cache if cache is not None else cache_folder() / "conditions"
+
+
+def best_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,165 @@
+"""`anomalyhybrid train`: folders of images to one generator."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import yaml
+
+from anomalyhybrid.conditions.cache import ConditionCache
+from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
+from anomalyhybrid.data.files import make_folder, write_text_atomic
+from anomalyhybrid.errors import CheckpointError, ConfigError
+from anomalyhybrid.models.config import GeneratorConfig, generator_preset
+from anomalyhybrid.models.generator import Generator, load_generator
+from anomalyhybrid.models.perceptual import VggFeatures
+from anomalyhybrid.models.weights import load_safetensors, shipped
+from anomalyhybrid.recipes.sources import Announce, Sources, best_device, condition_folder, make_extractors, read_sources
+from anomalyhybrid.seeding import derive
+from anomalyhybrid.training.checkpoint import FILE_NAME
+from anomalyhybrid.training.config import TrainConfig, loss_preset
+from anomalyhybrid.training.loop import RunFiles, Trainer
+from anomalyhybrid.training.pool import TrainingPool
+
+SHIPPED_GENERATOR = "generator.safetensors"
+
+
+def train(
+    data: Sequence[Path],
+    out: Path,
+    *,
+    base_set: Sequence[Path] = (),
+    config: TrainConfig,
+    resume: bool = False,
+    skip_unreadable: bool = False,
+    cache: Path | None = None,
+    announce: Announce,
+    report: Callable[[dict], None] | None = None,
+) -> Path:
+    """Train one generator on several categories.
+
+    Args:
+        data: Data folders (plain folders of good images, or MVTec AD layout).
+        out: The run's folder; must not hold a run unless `resume`.
+        base_set: Folders with real defects and masks.
+        config: Settings.
+        resume: Continue the run in `out`.
+        skip_unreadable: Leave unreadable images out, by name.
+        cache: Folder of condition maps; the user's cache by default.
+        announce: Told in words what happens.
+        report: Given each journal row.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        AnomalyHybridError: Something the caller can mend.
+        KeyboardInterrupt: After Ctrl-C, once a checkpoint is written.
+    """
+    if not resume and (out / FILE_NAME).exists():
+        raise CheckpointError(f"{out} already holds a run; continue it with --resume or give another --out")
+    make_folder(out)
+    sources = read_sources(
+        data, base_set, base_part=config.base_split, seed=config.seed, skip_unreadable=skip_unreadable, announce=announce
+    )
+    pool, names = _load_pool(sources, config, condition_folder(cache), announce)
+    fingerprint = _fingerprint(config, pool)
+    generator = initial_generator(config, announce)
+    files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | {"categories": ",".join(sources.categories)})
+    features = perceptual_network(config, announce)
+    if not resume:
+        write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
+    trainer = Trainer(config, loss_preset(config.loss), pool, generator, features, files)
+    steps = trainer.run(resume=resume, report=report)
+    announce(f"trained {steps} steps; generator in {out / 'generator.safetensors'}")
+    return out
+
+
+def _load_pool(
+    sources: Sources, config: TrainConfig, cache: Path, announce: Announce
+) -> tuple[TrainingPool, dict[str, str]]:
+    """Load images and conditions; the extractors' names go into the generator's file."""
+    edge, depth = make_extractors(config.edge, config.depth, config.edge_weights, config.depth_weights, best_device())
+
+    def load(records: Sequence) -> ImageSet:
+        return load_image_set(
+            records, sources.categories, size=config.size, edge=edge, depth=depth, cache=ConditionCache(cache)
+        )
+
+    announce(f"edges by {edge.name}, depth by {depth.name}")
+    base = load(sources.base) if sources.base else None
+    pool = TrainingPool(load(sources.normals), base, len(sources.categories))
+    names = {
+        "edge": config.edge,
+        "depth": config.depth,
+        "edge_name": edge.name,
+        "depth_name": depth.name,
+        "size": str(config.size),
+    }
+    return pool, names
+
+
+def _fingerprint(config: TrainConfig, pool: TrainingPool) -> str:
+    """Hash of everything that decides the result, but not of how long to run."""
+    settings = asdict(config)
+    for name in ("steps", "max_minutes", "checkpoint_every", "journal_every", "sample_every", "compile"):
+        settings.pop(name)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for images in (pool.normals, pool.base):
+        if images is not None:
+            digest.update(images.color_u8.numpy().tobytes())
+            digest.update(images.region_u8.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def initial_generator(config: TrainConfig, announce: Announce) -> Generator:
+    """The generator that training starts from.
+
+    Raises:
+        ConfigError: The start does not fit the preset.
+        WeightsError: The start cannot be read.
+    """
+    wanted = generator_preset(config.preset)
+    wanted = GeneratorConfig(**(asdict(wanted) | {"decoders": config.decoders}))
+    if config.start == "auto":
+        path = shipped(SHIPPED_GENERATOR)
+        if load_generator(path)[0].config != wanted:
+            announce(f"start: random, because the shipped generator does not fit preset {config.preset!r}")
+            return _random_generator(wanted, config.seed)
+        announce("start: the shipped generator")
+        return load_generator(path)[0]
+    if config.start == "scratch":
+        announce("start: random")
+        return _random_generator(wanted, config.seed)
+    generator, _ = load_generator(Path(config.start))
+    if generator.config != wanted:
+        raise ConfigError(f"train.start {config.start} holds {generator.config}, but the preset needs {wanted}")
+    announce(f"start: {config.start}")
+    return generator
+
+
+def _random_generator(config: GeneratorConfig, seed: int) -> Generator:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "generator"))
+        return Generator(config)
+
+
+def perceptual_network(config: TrainConfig, announce: Announce) -> VggFeatures | None:
+    """VGG16 for the perceptual term, or None, said aloud, where no weights are given.
+
+    Raises:
+        WeightsError: The weights cannot be read or do not fit.
+    """
+    if not config.vgg_weights:
+        announce("no perceptual term: give --vgg-weights (VGG16, torchvision keys, safetensors) for the paper's Eq. 2")
+        return None
+    state = load_safetensors(Path(config.vgg_weights))
+    stages = 5 if "features.24.weight" in state else 4
+    if stages == 4:
+        announce("perceptual term: VGG16 up to relu4_1 only, the given weights end there")
+    return VggFeatures("vgg16", stages).load_torchvision(state)

@@ -1,0 +1,183 @@
+"""The training loop: keyed steps, averaged generator, journal, checkpoints; resumes to the same result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from anomalyhybrid.models.config import DiscriminatorConfig
+from anomalyhybrid.models.discriminator import Discriminator
+from anomalyhybrid.models.generator import Generator, save_generator
+from anomalyhybrid.models.perceptual import VggFeatures
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.seeding import stream
+from anomalyhybrid.training.checkpoint import load_checkpoint, save_checkpoint
+from anomalyhybrid.training.config import LossConfig, TrainConfig
+from anomalyhybrid.training.journal import Journal
+from anomalyhybrid.training.pool import TrainingPool
+from anomalyhybrid.training.probe import Probe
+from anomalyhybrid.training.step import Networks, draw_views, training_step
+
+PROBES = 16
+Report = Callable[[dict[str, float | int | str]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFiles:
+    """Where a run writes, and what its generator file says of it."""
+
+    folder: Path
+    fingerprint: str
+    metadata: dict[str, str]
+
+
+class Trainer:
+    """Trains one generator.
+
+    Args:
+        config: The run's settings.
+        loss: Weights of the terms.
+        pool: Training images, on the CPU; moved to the training device.
+        generator: Where to start from; trained in place.
+        features: Perceptual network, or None.
+        files: Output.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        loss: LossConfig,
+        pool: TrainingPool,
+        generator: Generator,
+        features: VggFeatures | None,
+        files: RunFiles,
+    ) -> None:
+        torch.manual_seed(config.seed)  # initial weights only; everything random later is keyed
+        self.config, self.loss, self.files = config, loss, files
+        self.accelerator = Accelerator(mixed_precision="no")
+        self.device = self.accelerator.device
+        on_gpu = self.device.type == "cuda"
+        self.pool = pool.to(self.device)
+        layout = torch.channels_last if on_gpu else torch.contiguous_format
+        self.generator = generator.train().to(self.device, memory_format=layout)
+        self.discriminator = Discriminator(DiscriminatorConfig()).to(self.device, memory_format=layout)
+        average = get_ema_multi_avg_fn(config.ema_decay)
+        self.averaged = AveragedModel(self.generator, multi_avg_fn=average)
+        settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
+        self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
+        self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
+        self.networks = self._wrap(features, compiled=config.compile and on_gpu)
+        self.probe = Probe.draw(self.pool, config.seed, PROBES, self.device)
+
+    def _wrap(self, features: VggFeatures | None, *, compiled: bool) -> Networks:
+        generator, discriminator = self.generator, self.discriminator
+        if self.accelerator.num_processes > 1:
+            generator, discriminator = self.accelerator.prepare(generator, discriminator)
+        if features is not None:
+            features = features.to(self.device)
+        return Networks(
+            generator=torch.compile(generator) if compiled else generator,  # pyright: ignore[reportArgumentType]
+            discriminator=torch.compile(discriminator) if compiled else discriminator,  # pyright: ignore[reportArgumentType]
+            features=torch.compile(features) if compiled and features is not None else features,
+            generator_optimizer=self.generator_optimizer,
+            discriminator_optimizer=self.discriminator_optimizer,
+        )
+
+    @property
+    def _state(self) -> dict:
+        return {
+            "modules": {"generator": self.generator, "discriminator": self.discriminator, "averaged": self.averaged},
+            "optimizers": {
+                "generator_optimizer": self.generator_optimizer,
+                "discriminator_optimizer": self.discriminator_optimizer,
+            },
+            "fingerprint": self.files.fingerprint,
+        }
+
+    def _draws(self, step: int) -> Draws:
+        """This process's rows of a step; all processes together use the rows one process would."""
+        rows = Draws.from_stream(stream(self.config.seed, "train", step), self.config.batch_size)
+        return rows.shard(self.accelerator.process_index, self.accelerator.num_processes).to(self.device)
+
+    def _save(self, step: int) -> None:
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.files.folder, step=step, **self._state)
+            metadata = self.files.metadata | {"steps": str(step)}
+            save_generator(self.files.folder / "generator.safetensors", self.averaged_generator, metadata)
+
+    @property
+    def averaged_generator(self) -> Generator:
+        """The averaged generator, the one to use after training."""
+        module = self.averaged.module
+        assert isinstance(module, Generator)
+        return module
+
+    def _row(self, step: int, report: dict[str, Tensor], seconds: float, images: int) -> dict[str, float | int | str]:
+        row: dict[str, float | int | str] = {"step": step, "seconds": round(seconds, 2)}
+        row["img_per_s"] = round(images / max(seconds, 1e-9), 1)
+        row |= {name: round(float(value), 5) for name, value in report.items()}
+        row |= {name: round(value, 3) for name, value in self.probe.edit_response(self.averaged_generator).items()}
+        return row
+
+    def run(self, *, resume: bool = False, report: Report | None = None) -> int:
+        """Train to the configured number of steps, or to the limit of minutes.
+
+        Args:
+            resume: Continue from the folder's checkpoint.
+            report: Called with each journal row.
+
+        Returns:
+            Steps done in all.
+
+        Raises:
+            CheckpointError: nothing to resume, or another configuration's checkpoint.
+            KeyboardInterrupt: after a checkpoint has been written.
+        """
+        done = load_checkpoint(self.files.folder, **self._state) if resume else 0
+        journal = Journal(self.files.folder, keep_through=done) if self.accelerator.is_main_process else None
+        started = mark = time.monotonic()
+        marked = done
+        saved = done if resume else -1
+        try:
+            while done < self.config.steps:
+                draws = self._draws(done)
+                views = draw_views(draws, self.pool, self.config.augment)
+                values = training_step(self.networks, self.loss, views, draws)
+                self.averaged.update_parameters(self.generator)
+                done += 1
+                if done % self.config.journal_every == 0 or done == self.config.steps:
+                    seconds = time.monotonic() - mark
+                    row = self._row(done, values, seconds, (done - marked) * self.config.batch_size)
+                    row["elapsed"] = round(time.monotonic() - started, 1)
+                    mark, marked = time.monotonic(), done
+                    if journal is not None:
+                        journal.write(row)
+                    if report is not None:
+                        report(row)
+                if done % self.config.sample_every == 0:
+                    self._sample(done)
+                if done % self.config.checkpoint_every == 0:
+                    self._save(done)
+                    saved = done
+                limit = self.config.max_minutes * 60
+                if limit and time.monotonic() - started > limit:
+                    break
+        except KeyboardInterrupt:
+            self._save(done)
+            raise
+        if saved != done:
+            self._save(done)
+        return done
+
+    def _sample(self, step: int) -> None:
+        if self.accelerator.is_main_process:
+            folder = self.files.folder / "samples"
+            folder.mkdir(exist_ok=True)
+            self.probe.save_grid(self.averaged_generator, folder / f"step_{step:06d}.png")

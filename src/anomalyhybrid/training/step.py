@@ -1,0 +1,164 @@
+"""One training step: views, generator update, discriminator update (paper Fig. 4a, Eqs. 2-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalyhybrid import losses
+from anomalyhybrid.augment.config import AugmentConfig
+from anomalyhybrid.augment.pseudo import from_pair, make_pseudo_defects
+from anomalyhybrid.augment.views import draw_grids, make_views
+from anomalyhybrid.manipulate.operations import region_frame
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.training.config import LossConfig
+from anomalyhybrid.training.pool import TrainingPool
+from anomalyhybrid.types import DecoderOutput, Views
+
+Features = Callable[[Tensor], Sequence[Tensor]]
+
+
+def draw_views(draws: Draws, pool: TrainingPool, config: AugmentConfig) -> Views:
+    """Draw one batch: plain views, edits of an aligned view, and rough pastes to harmonise."""
+    normals, base, has_base = pool.draw(draws)
+    role = draws.uniform()
+    edited = role < config.edit + config.blend
+    rough = edited & (role >= config.edit)
+    usable = None if base is None else base.where(has_base, normals)  # a good image has no region: never useful
+    defects = make_pseudo_defects(draws, normals.color, normals.depth, normals.edge, usable, config.base_share)
+    pairs = pool.draw_pairs(draws)
+    if pairs is not None:
+        paired = draws.happens(config.pair_share) & edited
+        defects = from_pair(draws, *pairs).where(paired, defects)
+        normals = pairs[0].where(paired, normals)
+    if base is not None:  # real defects also serve as plain images
+        normals = base.where(has_base & draws.happens(0.15) & ~edited, normals)
+    pick, pick_rough = edited.view(-1, 1, 1, 1), rough.view(-1, 1, 1, 1)
+    grids = draw_grids(draws, config, edited, *normals.color.shape[-2:])
+    return make_views(
+        grids,
+        reference=torch.where(pick_rough, defects.rough, normals.color),
+        image=torch.where(pick, defects.image, normals.color),
+        depth=torch.where(pick, defects.depth, normals.depth),
+        edge=torch.where(pick, defects.edge, normals.edge),
+        region_mask=torch.where(pick, defects.region_mask, torch.zeros_like(normals.region_mask)),
+    )
+
+
+def crop_corners(draws: Draws, region_mask: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Top-left corners of square crops, at the region where there is one, else anywhere; long (B,) each."""
+    height, width = region_mask.shape[-2:]
+    center, _ = region_frame(region_mask)
+    edited = region_mask.sum(dim=(1, 2, 3)) > 0
+    jitter = draws.uniforms(2, -0.3, 0.3) * side / 2
+    top = torch.where(edited, (center[:, 1] + 1) * height / 2 - side / 2 + jitter[:, 0], draws.uniform() * (height - side))
+    left = torch.where(edited, (center[:, 0] + 1) * width / 2 - side / 2 + jitter[:, 1], draws.uniform() * (width - side))
+    return top.round().long().clamp(0, height - side), left.round().long().clamp(0, width - side)
+
+
+def crop(image: Tensor, top_B: Tensor, left_B: Tensor, side: int) -> Tensor:
+    """Cut one square from each sample, float (B, C, side, side)."""
+    offsets = torch.arange(side, device=image.device)
+    rows = (top_B[:, None] + offsets)[:, :, None]
+    columns = (left_B[:, None] + offsets)[:, None, :]
+    samples = torch.arange(len(image), device=image.device)[:, None, None]
+    return image.permute(0, 2, 3, 1)[samples, rows, columns].permute(0, 3, 1, 2).contiguous()
+
+
+@dataclass(slots=True)
+class Networks:
+    """What a step runs: plain modules or their compiled forms.
+
+    Attributes:
+        generator: `Generator`; its parameters belong to `generator_optimizer`.
+        discriminator: `Discriminator`; its parameters belong to `discriminator_optimizer`.
+        features: Perceptual network, or None.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    features: Features | None
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+
+
+def _targets(views: Views, outputs: dict[str, DecoderOutput]) -> tuple[Tensor, Tensor]:
+    """Generated images and their targets, the decoder groups one after the other; float (G * B, 3, H, W) each."""
+    wanted = {"ahd": views.target_ahd, "ahe": views.target_ahe}
+    generated = torch.cat([output.fused for output in outputs.values()])
+    return generated, torch.cat([wanted[name] for name in outputs])
+
+
+def _generator_terms(
+    networks: Networks, config: LossConfig, stacked: Tensor, views: Views, generated: Tensor, wanted: Tensor, draws: Draws
+) -> dict[str, Tensor]:
+    """Weighted terms of the generator's loss."""
+    groups = len(generated) // len(views.region_mask)
+    region_mask = views.region_mask.repeat(groups, 1, 1, 1)
+    terms: dict[str, Tensor] = {}
+    judged = networks.discriminator(torch.cat([stacked, stacked]), torch.cat([generated, wanted]))
+    half = len(generated)
+    fake = [[layer[:half] for layer in scale] for scale in judged]
+    terms["adversarial"] = config.adversarial_weight * losses.generator_loss(fake, config.adversarial)
+    if config.feature_weight:
+        real = [[layer[half:].detach() for layer in scale] for scale in judged]
+        terms["feature"] = config.feature_weight * losses.feature_matching(fake, real)
+    if config.perceptual_weight and networks.features is not None:
+        ours, theirs = generated, wanted
+        if config.perceptual_crop and config.perceptual_crop < generated.shape[-1]:
+            top, left = crop_corners(draws, views.region_mask, config.perceptual_crop)
+            corners = (top.repeat(groups), left.repeat(groups), config.perceptual_crop)
+            ours, theirs = crop(generated, *corners), crop(wanted, *corners)
+        with torch.no_grad():
+            real_features = networks.features(theirs)
+        terms["perceptual"] = config.perceptual_weight * losses.perceptual(networks.features(ours), real_features)
+    if config.pixel_weight:
+        terms["pixel"] = config.pixel_weight * F.l1_loss(generated, wanted)
+    if config.region_weight:
+        terms["region"] = config.region_weight * losses.region_l1(generated, wanted, region_mask)
+    return terms
+
+
+def training_step(networks: Networks, config: LossConfig, views: Views, draws: Draws) -> dict[str, Tensor]:
+    """Update generator, then discriminator, on one batch.
+
+    Args:
+        networks: Modules and optimisers.
+        config: Weights of the terms.
+        views: The batch.
+        draws: Random rows for the crops.
+
+    Returns:
+        Detached scalars on the device: each loss term, `discriminator`, and the mean fusion mask of each group.
+    """
+    stacked = views.conditions.stacked()
+    device = stacked.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        outputs: dict[str, DecoderOutput] = networks.generator(stacked)
+        generated, wanted = _targets(views, outputs)
+        repeated = stacked.repeat(len(outputs), 1, 1, 1)
+        networks.discriminator.requires_grad_(False)
+        terms = _generator_terms(networks, config, repeated, views, generated, wanted, draws)
+    total = torch.stack([term.float() for term in terms.values()]).sum()
+    networks.generator_optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    networks.generator_optimizer.step()
+    networks.discriminator.requires_grad_(True)
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        judged = networks.discriminator(torch.cat([repeated, repeated]), torch.cat([wanted, generated.detach()]))
+        half = len(wanted)
+        real = [[scale[-1][:half]] for scale in judged]
+        fake = [[scale[-1][half:]] for scale in judged]
+        judged_loss = losses.discriminator_loss(real, fake, config.adversarial)
+    networks.discriminator_optimizer.zero_grad(set_to_none=True)
+    judged_loss.backward()
+    networks.discriminator_optimizer.step()
+    report = {f"loss_{name}": term.detach() for name, term in terms.items()}
+    report["loss_discriminator"] = judged_loss.detach()
+    for name, output in outputs.items():
+        report[f"fusion_mask_{name}"] = output.fusion_mask.detach().float().mean()
+    return report
