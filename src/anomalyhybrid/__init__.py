@@ -1,4 +1,4 @@
-"""Realistic defects with exact masks; the names below are the public API and load on first use, torch with them."""
+"""Realistic defects with exact masks; the public names below load on first use, and torch only with them."""
 
 from __future__ import annotations
 

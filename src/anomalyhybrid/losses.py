@@ -54,7 +54,9 @@ def region_l1(generated: Tensor, real: Tensor, region_mask: Tensor) -> Tensor:
     return (error / area.clamp_min(1.0) * edited).sum() / edited.sum().clamp_min(1.0)
 
 
-def discriminator_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], form: Adversarial) -> Tensor:
+def discriminator_loss(
+    real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], form: Adversarial
+) -> Tensor:
     """Loss that the discriminator minimises, mean over scales and patches.
 
     Args:

@@ -63,9 +63,10 @@ def test_range_shape_and_no_gradient(case, size):
 
 def test_depth_spans_the_whole_range(case):
     role, extractor = case
-    if role != "depth":
-        pytest.skip("edges are not stretched")
     result = extractor(images(2, 64, 64))
+    if role == "edge":  # edges are probabilities and keep their own range
+        assert float(result.max()) > float(result.min())
+        return
     assert result.amin(dim=(1, 2, 3)).tolist() == [0.0, 0.0]
     assert result.amax(dim=(1, 2, 3)).tolist() == [1.0, 1.0]
 

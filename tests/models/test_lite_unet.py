@@ -66,7 +66,7 @@ def test_learns_two_images():
     target = (image.mean(dim=1, keepdim=True) > 0).float()
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
     losses = []
-    for _ in range(60):
+    for _ in range(40):
         loss = torch.nn.functional.binary_cross_entropy_with_logits(net(image), target)
         optimiser.zero_grad()
         loss.backward()

@@ -39,11 +39,24 @@ class AugmentConfig:
     """Of edited samples, the share taken from rendered scene pairs, where there are some."""
 
     def __post_init__(self) -> None:
-        for name in ("affine_probability", "flip_probability", "independent", "share_reference", "edit", "blend", "base_share", "pair_share"):
+        for name in (
+            "affine_probability",
+            "flip_probability",
+            "independent",
+            "share_reference",
+            "edit",
+            "blend",
+            "base_share",
+            "pair_share",
+        ):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"augment.{name} is {value}; it must lie between 0 and 1")
         if self.edit + self.blend > 1:
-            raise ConfigError(f"augment.edit + augment.blend is {self.edit + self.blend}; at most 1 is possible")
+            raise ConfigError(
+                f"augment.edit + augment.blend is {self.edit + self.blend}; at most 1 is possible"
+            )
         if not 0 <= self.tps_shift <= 0.3:
-            raise ConfigError(f"augment.tps_shift is {self.tps_shift}; keep it between 0 and 0.3 (0.2 starts to fold)")
+            raise ConfigError(
+                f"augment.tps_shift is {self.tps_shift}; keep it between 0 and 0.3 (0.2 starts to fold)"
+            )

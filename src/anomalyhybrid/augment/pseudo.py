@@ -14,7 +14,9 @@ from anomalyhybrid.ops.regions import blur, dilate, soft_alpha
 from anomalyhybrid.ops.structures import KINDS, draw_region, draw_structures
 from anomalyhybrid.ops.warp import similarity_matrix
 
-FOREIGN_SHARE = 0.3  # of pseudo-defects without a base set: patches of another image in place of painted structure
+FOREIGN_SHARE = (
+    0.3  # of pseudo-defects without a base set: patches of another image in place of painted structure
+)
 REMOVAL_SHARE = 0.2  # holes and smeared-away detail, as the operation "remove" asks for
 
 
@@ -55,7 +57,9 @@ def foreign_reference(draws: Draws, color: Tensor, depth: Tensor, edge: Tensor) 
     center = draws.uniforms(2, -0.7, 0.7)
     kind = draws.choice([0.1, 0.3, 0.2, 0.1, 0.3, 0.0])
     region = draw_region(draws, kind, center, draws.log_uniform(0.05, 0.35), *color.shape[-2:])
-    donor = place(*(torch.roll(x, 1, dims=0) for x in (color, depth, edge)), torch.ones_like(edge), _random_place(draws))
+    donor = place(
+        *(torch.roll(x, 1, dims=0) for x in (color, depth, edge)), torch.ones_like(edge), _random_place(draws)
+    )
     return Reference(color=donor.color, depth=donor.depth, edge=donor.edge, region_mask=dilate(region, 1))
 
 
@@ -105,7 +109,7 @@ def make_pseudo_defects(
     reference = removal.where(draws.happens(REMOVAL_SHARE), reference)
     if base is not None:
         matrix = _random_place(draws)
-        home = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]], device=color.device).expand_as(matrix)
+        home = torch.eye(2, 3, device=color.device).expand_as(matrix)
         matrix = torch.where(draws.happens(0.5)[:, None, None], home, matrix)
         placed = place(base.color, base.depth, base.edge, base.region_mask, matrix)
         useful = placed.region_mask.sum(dim=(1, 2, 3)) > 8

@@ -31,7 +31,9 @@ def _draw_bend(draws: Draws, config: AugmentConfig, height: int, width: int) -> 
     return total
 
 
-def draw_grids(draws: Draws, config: AugmentConfig, aligned_B: Tensor, height: int, width: int) -> list[Tensor]:
+def draw_grids(
+    draws: Draws, config: AugmentConfig, aligned_B: Tensor, height: int, width: int
+) -> list[Tensor]:
     """Draw the sampling grids of reference, depth and edge.
 
     Args:

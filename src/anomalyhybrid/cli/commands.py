@@ -1,4 +1,4 @@
-"""The commands: thin, so that Python code reaches the same work through `recipes`; imports wait for the call."""
+"""The commands: thin over `recipes`, where Python code finds the same; heavy imports wait for the call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GENERATE = GenerateConfig()
 
 def _given(data: Sequence[Path] | None) -> list[Path]:
     if not data:
-        raise ConfigError("no data folder given; name one on the command line, or as 'data: [FOLDER]' in --config")
+        raise ConfigError("no data folder given; name one as an argument, or as 'data: [FOLDER]' in --config")
     return _expanded(data)
 
 
@@ -36,11 +36,18 @@ def _expanded(folders: Sequence[Path] | None) -> list[Path]:
     return [folder.expanduser() for folder in folders or ()]
 
 
-def check_output(out: Path) -> None:
+def _expanded_one(folder: Path | None) -> Path | None:
+    return None if folder is None else folder.expanduser()
+
+
+def check_output(out: Path) -> Path:
     """Find out before long work that an output folder cannot be written.
 
     Args:
         out: The folder; it need not exist.
+
+    Returns:
+        Its absolute path, ``~`` expanded.
 
     Raises:
         DataError: It is a file, or the user may not write there.
@@ -52,7 +59,10 @@ def check_output(out: Path) -> None:
     if not nearest.is_dir():
         raise DataError(f"output {out} lies below the file {nearest}; give another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise DataError(f"output {out} cannot be written: {nearest} is read-only for this user; give another folder")
+        raise DataError(
+            f"output {out} cannot be written: {nearest} is read-only for this user; give another folder"
+        )
+    return out
 
 
 def prepare(
@@ -82,20 +92,23 @@ def prepare(
         skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
         config: YAML file with any of these settings; flags win over it.
     """
+    from anomalyhybrid.cli.progress import Progress
     from anomalyhybrid.recipes.preparation import prepare as run_prepare
 
-    run_prepare(
-        _given(data),
-        base_set=_expanded(base_set),
-        cache=cache,
-        edge=edge,
-        depth=depth,
-        edge_weights=edge_weights,
-        depth_weights=depth_weights,
-        size=size,
-        skip_unreadable=skip_unreadable,
-        announce=print,
-    )
+    with Progress("preparing", "images") as progress:
+        run_prepare(
+            _given(data),
+            base_set=_expanded(base_set),
+            cache=_expanded_one(cache),
+            edge=edge,
+            depth=depth,
+            edge_weights=edge_weights,
+            depth_weights=depth_weights,
+            size=size,
+            skip_unreadable=skip_unreadable,
+            announce=progress.announce,
+            report=progress.show,
+        )
 
 
 def train(
@@ -122,14 +135,16 @@ def train(
     """
     check_finite(settings)
     folders = _given(data)
-    check_output(out)
+    out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
     from anomalyhybrid.recipes.training import train as run_train
 
     with Progress("training", "steps") as progress:
 
         def report(row: dict) -> None:
-            shown = [f"{name} {row[name]:.3g}" for name in row if name.startswith(("fusion_mask", "edit_response"))]
+            shown = [
+                f"{name} {row[name]:.3g}" for name in row if name.startswith(("fusion_mask", "edit_response"))
+            ]
             progress.show(
                 int(row["step"]),
                 settings.steps,
@@ -145,12 +160,13 @@ def train(
             config=settings,
             resume=resume,
             skip_unreadable=skip_unreadable,
-            cache=cache,
+            cache=_expanded_one(cache),
             announce=progress.announce,
             report=report,
         )
     print(f"run saved in {folder}")
-    print(f"next: anomalyhybrid generate {shlex.quote(str(folder))} --data {shlex.join(map(str, folders))} --out OUT")
+    words = ["generate", str(folder), "--data", *map(str, folders), "--out", "OUT"]
+    print(f"next: {shlex.join(['anomalyhybrid', *words])}")
 
 
 def generate(
@@ -179,7 +195,7 @@ def generate(
     """
     check_finite(settings)
     folders = _given(data)
-    check_output(out)
+    out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
     from anomalyhybrid.recipes.generation import generate as run_generate
 
@@ -192,7 +208,7 @@ def generate(
             config=settings,
             resume=resume,
             skip_unreadable=skip_unreadable,
-            cache=cache,
+            cache=_expanded_one(cache),
             announce=progress.announce,
             report=progress.show,
         )
@@ -209,7 +225,7 @@ def regenerate(dataset: Path, *, id: Annotated[str, Parameter(name="--id")], out
         id: The image's id in manifest.jsonl.
         out: Folder for the image and its mask.
     """
-    check_output(out)
+    out = check_output(out)
     from anomalyhybrid.recipes.generation import regenerate as run_regenerate
 
     print(run_regenerate(dataset, id, out, announce=_to_stderr))
@@ -221,16 +237,17 @@ def demo(*, out: Path = Path("demo_output")) -> None:
     Args:
         out: Folder for everything; an earlier demo in it is replaced.
     """
-    check_output(out)
+    out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
     from anomalyhybrid.recipes.demo import demo as run_demo
 
     with Progress("generating", "images") as progress:
-        run_demo(out, announce=progress.announce, report=progress.show)
+        lines = run_demo(out, announce=progress.announce, report=progress.show)
+    print("\n".join(lines))
 
 
 def doctor(*, cache: Path | None = None) -> None:
-    """Say what is installed, which device is used, which weights are found where, and what to do about the rest.
+    """Say what is installed, which device is used, which weights are where, and what to do about the rest.
 
     Args:
         cache: Cache folder to look at; by default the user's.
@@ -257,7 +274,9 @@ def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
     command = words[0] if words else ""
     again = shlex.join(["anomalyhybrid", *words])
     if command not in ("train", "generate"):
-        kept = "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
+        kept = (
+            "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
+        )
         return f"{kept}To do it again: {again}"
     go_on = again if "--resume" in words else f"{again} --resume"
     state = _saved_state(command, _value_of("--out", words))
@@ -290,7 +309,9 @@ def _saved_state(command: str, out: Path | None) -> str | None:
         if not path.is_file():
             return None
         step = _checkpoint_step(path)
-        return f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
+        return (
+            f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
+        )
     manifest = out / "manifest.jsonl"
     if not manifest.is_file():
         return None

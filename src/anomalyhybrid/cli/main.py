@@ -30,7 +30,7 @@ def _version() -> str:
 
 
 def _apply_settings(app: App, command: tuple[str, ...], arguments: Any) -> None:
-    """Give flags that were not on the command line their values: from ``--config``, then from the run that goes on."""
+    """Fill flags that were not given: from ``--config``, then from the record of the run that is resumed."""
     by_name = {argument.name: argument for argument in arguments if argument.parse}
 
     def token(name: str) -> str | None:
@@ -90,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after the program's name; None takes the process's own.
 
     Returns:
-        0 done, 2 for what the user can mend (usage, settings, data, weights, disk), 130 after Ctrl-C. Anything
-        else is a fault of this program and leaves with its traceback.
+        0 done, 2 for what the user can mend (usage, settings, data, weights, disk), 130 after Ctrl-C.
+        Anything else is a fault of this program and leaves with its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -126,9 +126,13 @@ def _outside_cause(error: Exception) -> str | None:
     if number in _DISK_FULL or "No space left on device" in text:
         return f"the disk is full or its quota used up{where}; free some space and run again"
     if number in _FORBIDDEN or "Permission denied" in text or "Read-only file system" in text:
-        return f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
+        return (
+            f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
+        )
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return f"out of memory; use a smaller --batch-size or --size ({text.splitlines()[0] if text else 'no detail'})"
+        return (
+            f"out of memory; use a smaller --batch-size or --size ({(text or 'no detail').splitlines()[0]})"
+        )
     return None
 
 

@@ -22,7 +22,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Shows how far a run is, its images/s and the time left; messages go through it so that lines stay whole.
+    """Shows how far a run is, its images/s and the time left; messages go through it, so lines stay whole.
 
     Args:
         what: One word for the work, for example ``training``.
@@ -35,7 +35,9 @@ class Progress:
         self._bar: Bar | None = None
         if console.is_terminal:
             text = TextColumn("{task.fields[note]}")
-            self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), text, console=console)
+            self._bar = Bar(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), text, console=console
+            )
         self._task = None
         self._printed = -_PLAIN_EVERY
         self._first: tuple[int, float] | None = None
@@ -56,7 +58,9 @@ class Progress:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def show(self, done: int, total: int, *, images_per_s: float | None = None, batch: int = 1, note: str = "") -> None:
+    def show(
+        self, done: int, total: int, *, images_per_s: float | None = None, batch: int = 1, note: str = ""
+    ) -> None:
         """Show a state.
 
         Args:
@@ -73,7 +77,10 @@ class Progress:
             images_per_s = (done - self._first[0]) * batch / (now - self._first[1])
         parts = []
         if images_per_s:
-            parts += [f"{images_per_s:.1f} images/s", f"{duration((total - done) * batch / images_per_s)} left"]
+            parts += [
+                f"{images_per_s:.1f} images/s",
+                f"{duration((total - done) * batch / images_per_s)} left",
+            ]
         parts += [note] if note else []
         text = ", ".join(parts)
         if self._bar is not None:

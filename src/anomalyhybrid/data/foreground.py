@@ -21,6 +21,12 @@ _CRISPER = 1.1  # how much crisper a higher threshold's outline must be
 _LEAST_CRISPNESS = 2.5  # distance just inside the outline over distance just outside
 _LEAST_CONTRAST = 2.8  # typical distance of the product over that of the noisiest tenth of the background
 _SMALL_HOLE = 0.004
+_LEAST_SHADOW = 0.01  # of the image; less is not worth a second look
+_DARKEST_SHADED = 0.09  # squared colour of the darkest background on which shadows are told apart
+_TINT = 0.14  # how far a shadow's colour may leave the background's, times its darkness
+_SOFT = 0.02  # change a pixel of the full range, at 256 px: shadows are softer, edges are steeper
+_STEEPER = 2.0
+_MOST_RIM = 0.85  # of a product lies within 1/64 of the image's side from its outline
 _RIDGE = np.diag(
     np.array([0, 1, 1, 4, 4, 4], np.float32)
 )  # keeps the surface tame where the border is hidden
@@ -45,14 +51,31 @@ def object_mask(rgb_u8: np.ndarray) -> np.ndarray:
     """
     if rgb_u8.ndim != 3 or rgb_u8.shape[2] != 3 or rgb_u8.dtype != np.uint8 or min(rgb_u8.shape[:2]) < 16:
         raise DataError(f"object_mask needs uint8 RGB of 16x16 or more, not {rgb_u8.shape} of {rgb_u8.dtype}")
-    distance, threshold = _background_distance(rgb_u8)
-    if distance is None:
-        return np.ones(rgb_u8.shape[:2], bool)
+    height, width = rgb_u8.shape[:2]
+    sigma = max(0.6, min(height, width) / 200)
+    smooth = cv2.GaussianBlur(rgb_u8, (0, 0), sigma).astype(np.float32) / 255
+    fitted = _fit_background(smooth)
+    everything = np.ones((height, width), bool)
+    if fitted is None:
+        return everything
+    background, threshold = fitted
+    distance = _spread(smooth - background)
+    slope = _slope(smooth)
+    shadow = _cast_shadow(smooth, background, distance <= threshold, slope, threshold)
+    if np.count_nonzero(shadow & (distance > threshold)) > _LEAST_SHADOW * shadow.size:
+        lit = np.where(shadow, np.minimum(distance, threshold / 2), distance)
+        found = _product(lit, threshold)
+        if found is not None and _has_edge(found, slope):
+            return found
+    found = _product(distance, threshold)
+    return everything if found is None else found
+
+
+def _product(distance: np.ndarray, threshold: float) -> np.ndarray | None:
+    """Outline what lies above the threshold or a higher, crisper one; None if that is no product."""
     found = _cleaned(distance, _crispest(distance, threshold))
     crisp, contrast = _outline(found, distance)
-    if crisp < _LEAST_CRISPNESS or contrast < _LEAST_CONTRAST:
-        return np.ones(rgb_u8.shape[:2], bool)
-    return found
+    return found if crisp >= _LEAST_CRISPNESS and contrast >= _LEAST_CONTRAST else None
 
 
 def _crispest(distance: np.ndarray, threshold: float) -> float:
@@ -92,21 +115,27 @@ def _terms(height: int, width: int) -> np.ndarray:
 
 
 def _spread(difference: np.ndarray) -> np.ndarray:
-    """Distance (N,) of colour differences (N, 3): the largest change of a channel or between two channels."""
-    red, green, blue = difference[:, 0], difference[:, 1], difference[:, 2]
+    """Distance (...) of colour differences (..., 3): the largest change of a channel, or between two."""
+    red, green, blue = difference[..., 0], difference[..., 1], difference[..., 2]
     high = np.maximum(np.maximum(red, green), blue)
     low = np.minimum(np.minimum(red, green), blue)
     return np.maximum(high, 0) - np.minimum(low, 0)
 
 
-def _background_distance(rgb_u8: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """Measure each pixel's distance from the background, (H, W) in [0, 1]; None if there is no background."""
-    height, width = rgb_u8.shape[:2]
-    sigma = max(0.6, min(height, width) / 200)
-    smooth = cv2.GaussianBlur(rgb_u8, (0, 0), sigma).astype(np.float32) / 255
-    strip = _strip(height, width).reshape(-1)
-    terms, pixels = _terms(height, width), smooth.reshape(-1, 3)
-    border_terms, border = terms[strip], pixels[strip]
+def _fit_background(smooth: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Fit the background to the border strip.
+
+    Args:
+        smooth: Float32 (H, W, 3) in [0, 1], blurred against noise.
+
+    Returns:
+        The background (H, W, 3) and the distance that its noise does not exceed; None when less than half
+        of the border agrees or the noise is a texture's.
+    """
+    height, width = smooth.shape[:2]
+    strip = _strip(height, width)
+    terms = _terms(height, width)
+    border_terms, border = terms[strip.reshape(-1)], smooth[strip]
     centre = np.median(border, axis=0)
     keep = _spread(border - centre) <= _SAME_LIGHT
     least = _LEAST_DISTANCE * (0.5 + float(centre.max()))  # dark backgrounds are less noisy than bright ones
@@ -114,16 +143,60 @@ def _background_distance(rgb_u8: np.ndarray) -> tuple[np.ndarray | None, float]:
     noise = 0.0
     for _ in range(3):
         if keep.mean() < _LEAST_BORDER:
-            return None, 0.0
+            return None
         chosen = border_terms[keep]
         surface = np.linalg.solve(chosen.T @ chosen + 1e-3 * len(chosen) * _RIDGE, chosen.T @ border[keep])
         residual = _spread(border - border_terms @ surface)
         noise = float(np.median(residual[keep])) * 1.2
         keep = residual <= max(_NOISE_TIMES * noise, least)
     if noise > _MOST_NOISE:
-        return None, 0.0
-    distance = _spread(pixels - terms @ surface).reshape(height, width)
-    return distance, max(_NOISE_TIMES * noise, least)
+        return None
+    return (terms @ surface).reshape(height, width, 3), max(_NOISE_TIMES * noise, least)
+
+
+def _slope(smooth: np.ndarray) -> np.ndarray:
+    """Steepest change (H, W) of any channel, for each pixel."""
+    across = np.abs(cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=0.125))
+    down = np.abs(cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=0.125))
+    steepest = np.maximum(across, down)
+    return np.maximum(np.maximum(steepest[..., 0], steepest[..., 1]), steepest[..., 2])
+
+
+def _cast_shadow(
+    smooth: np.ndarray, background: np.ndarray, bare: np.ndarray, slope: np.ndarray, threshold: float
+) -> np.ndarray:
+    """Find background that is bare or in soft shadow, (H, W) bool.
+
+    Shadow is a darker tone of the background's own colour that fades without an edge and is reached from the
+    border. None is looked for on dark backgrounds, where every dark colour is such a tone.
+    """
+    height, width = bare.shape
+    level = np.einsum("hwc,hwc->hw", background, background)
+    if float(np.median(level)) < _DARKEST_SHADED:
+        return np.zeros_like(bare)
+    shade = np.einsum("hwc,hwc->hw", smooth, background) / np.maximum(level, 1e-4)
+    tint = _spread(smooth - shade[..., None] * background)
+    allowed = np.maximum(threshold, _TINT * (1 - shade) * np.sqrt(level))
+    soft = slope < _SOFT * 256 / max(min(height, width), 256)
+    dim = (shade > 0.3) & (shade < 1) & (tint < allowed) & soft
+    labels, areas = _components((dim | bare).astype(np.uint8), connectivity=4)
+    reached = np.zeros(len(areas), bool)
+    reached[np.unique(labels[_strip(height, width) & bare])] = True
+    reached[0] = False
+    return reached[labels]
+
+
+def _has_edge(found: np.ndarray, slope: np.ndarray) -> bool:
+    """Whether most of the outline is steeper than the background's own grain."""
+    kernel = np.ones((3, 3), np.uint8)
+    solid = found.astype(np.uint8)
+    edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, kernel) > 0
+    edge[:4], edge[-4:], edge[:, :4], edge[:, -4:] = False, False, False, False
+    ground = cv2.dilate(solid, _disc(min(found.shape) / 64)) == 0
+    if not (edge.any() and ground.any()):
+        return False
+    steep = cv2.dilate(slope, kernel)
+    return bool(np.percentile(steep[edge], 25) > _STEEPER * np.percentile(steep[ground], 75))
 
 
 def _disc(side: float) -> np.ndarray:
@@ -158,7 +231,8 @@ def _components(solid: np.ndarray, *, connectivity: int) -> tuple[np.ndarray, np
 def _outline(found: np.ndarray, distance: np.ndarray) -> tuple[float, float]:
     """Measure ``(crispness, contrast)``: a product ends abruptly, the uneven light of a texture does not.
 
-    Both are 0 for what cannot be a product: below 3 % of the image, most of the border, or margins alone.
+    Both are 0 for what cannot be a product: below 3 % of the image, most of the border, margins alone, or the
+    mere lines that are left of a product in the background's own colour.
     """
     if found.mean() < _LEAST_SHARE or found[_strip(*found.shape)].mean() > 1 - _LEAST_BORDER:
         return 0.0, 0.0
@@ -169,7 +243,9 @@ def _outline(found: np.ndarray, distance: np.ndarray) -> tuple[float, float]:
     inner = found & (cv2.erode(solid, kernel) == 0)
     outer = ~found & (cv2.dilate(solid, kernel) > 0)
     background = ~found & ~outer
-    if not (inner.any() and outer.any() and background.any()):
+    if np.count_nonzero(inner) > _MOST_RIM * np.count_nonzero(found) or not (
+        outer.any() and background.any()
+    ):
         return 0.0, 0.0
     crisp = np.median(distance[inner]) / (np.median(distance[outer]) + 1e-3)
     contrast = np.median(distance[found]) / (np.percentile(distance[background], 90) + 1e-3)

@@ -65,7 +65,9 @@ def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor
     height, width = content.shape[-2:]
     source = resized(output.source, height, width)
     detail = content - resized(content_small, height, width)
-    brightness = unit_from_signed(source).mean(1, keepdim=True) / unit_from_signed(content).mean(1, keepdim=True).clamp_min(0.05)
+    brightness = unit_from_signed(source).mean(1, keepdim=True) / unit_from_signed(content).mean(
+        1, keepdim=True
+    ).clamp_min(0.05)
     source = source + detail * brightness.clamp(0, 1)
     return fuse(content, source, resized(output.fusion_mask, height, width)).clamp(-1, 1)
 

@@ -18,7 +18,12 @@ class GenerateConfig:
     """Generated good images for each category."""
     decoders: tuple[Literal["ahd", "ahe"], ...] = ("ahd", "ahe")
     """Decoder groups to use, in equal shares."""
-    operations: tuple[Literal["merge", "remove", "replace", "tps"], ...] = ("merge", "remove", "replace", "tps")
+    operations: tuple[Literal["merge", "remove", "replace", "tps"], ...] = (
+        "merge",
+        "remove",
+        "replace",
+        "tps",
+    )
     """Operations to draw from, in equal shares."""
     mixture: float = 0.25
     """How often a second operation, TPS, follows the first."""
@@ -57,4 +62,6 @@ class GenerateConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must lie between 0 and 1")
         if not 0 < self.extent[0] <= self.extent[1] <= 1:
-            raise ConfigError(f"generate.extent is {self.extent}; give two numbers with 0 < first <= second <= 1")
+            raise ConfigError(
+                f"generate.extent is {self.extent}; give two numbers with 0 < first <= second <= 1"
+            )

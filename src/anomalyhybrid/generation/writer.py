@@ -63,7 +63,9 @@ class SetWriter:
         """Finish and write candidates; `colors_u8` are the targets at the model's size, uint8 (B, 3, S, S)."""
 
         def finish(position: int) -> Row:
-            return self._write_defect(candidates, colors_u8[position : position + 1], position, indices[position])
+            return self._write_defect(
+                candidates, colors_u8[position : position + 1], position, indices[position]
+            )
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             return list(threads.map(finish, range(len(indices))))
@@ -147,7 +149,10 @@ class SetWriter:
     ) -> Row:
         target_index, reference_index, decoder, content_small, output = drawn
         one = slice(position, position + 1)
-        target, reference = self.normals[int(target_index[position])], self.normals[int(reference_index[position])]
+        target, reference = (
+            self.normals[int(target_index[position])],
+            self.normals[int(reference_index[position])],
+        )
         pixels = load_image(target.path).pixels
         content = resized(native_tensor(load_image(reference.path).pixels), *pixels.shape[:2])
         single = DecoderOutput(output.source[one], output.fusion_mask[one], output.fused[one])

@@ -51,7 +51,10 @@ def region_frame(region_mask: Tensor) -> tuple[Tensor, Tensor]:
     low = torch.where(inside, grid, torch.full_like(grid, 2.0)).amin(dim=(1, 2))
     high = torch.where(inside, grid, torch.full_like(grid, -2.0)).amax(dim=(1, 2))
     empty = (low > high).any(dim=1, keepdim=True)
-    low, high = torch.where(empty, torch.zeros_like(low), low), torch.where(empty, torch.zeros_like(high), high)
+    low, high = (
+        torch.where(empty, torch.zeros_like(low), low),
+        torch.where(empty, torch.zeros_like(high), high),
+    )
     return (low + high) / 2, ((high - low).amax(dim=1) / 2).clamp_min(0.06)
 
 
@@ -101,4 +104,6 @@ def edit_maps(
     edited_depth = torch.where(twice, again[0], edited_depth).clamp(-1, 1)
     edited_edge = torch.where(twice, again[1], edited_edge).clamp(-1, 1)
     alpha = soft_alpha(region_mask, FEATHER)
-    return torch.lerp(depth, edited_depth, alpha), torch.lerp(edge, edited_edge, (region_mask > 0).to(edge.dtype))
+    return torch.lerp(depth, edited_depth, alpha), torch.lerp(
+        edge, edited_edge, (region_mask > 0).to(edge.dtype)
+    )

@@ -21,7 +21,9 @@ class Branch(nn.Module):
     def __init__(self, config: GeneratorConfig, outputs: int) -> None:
         super().__init__()
         widths = scale_widths(config)[::-1]
-        self.ups = nn.ModuleList(UpBlock(coarse, fine) for coarse, fine in zip(widths, widths[1:], strict=False))
+        self.ups = nn.ModuleList(
+            UpBlock(coarse, fine) for coarse, fine in zip(widths, widths[1:], strict=False)
+        )
         self.projections = nn.ModuleList(
             nn.Conv2d(fine, fine, 1) for fine in (widths[1:] if config.skips else ())
         )

@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 
 
+def constant(values: Sequence[float], device: torch.device) -> Tensor:
+    """Bring a few numbers to a device without waiting for it, float32 (K,)."""
+    return torch.tensor(values, dtype=torch.float32).to(device, non_blocking=True)
+
+
 class Draws:
     """Hands out columns of a matrix of uniform numbers, each column once.
 
@@ -50,7 +55,9 @@ class Draws:
         """Uniform numbers in [low, high), float (B, count)."""
         start, self._next = self._next, self._next + count
         if self._next > self._rows.shape[1]:
-            raise RuntimeError(f"a sample asked for {self._next} random numbers; its row has {self._rows.shape[1]}")
+            raise RuntimeError(
+                f"a sample asked for {self._next} random numbers; its row has {self._rows.shape[1]}"
+            )
         return self._rows[:, start : self._next] * (high - low) + low
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -79,5 +86,7 @@ class Draws:
 
     def choice(self, weights: Sequence[float]) -> Tensor:
         """Index drawn in proportion to weights, long (B,)."""
-        cumulative = torch.tensor(weights, dtype=torch.float32, device=self._rows.device).cumsum(0)
-        return torch.searchsorted(cumulative, self.uniform() * cumulative[-1], right=True).clamp_max(len(weights) - 1)
+        cumulative = constant(weights, self._rows.device).cumsum(0)
+        return torch.searchsorted(cumulative, self.uniform() * cumulative[-1], right=True).clamp_max(
+            len(weights) - 1
+        )

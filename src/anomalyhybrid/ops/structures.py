@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.draws import Draws, constant
 from anomalyhybrid.ops.regions import blob, blur, dilate, erode, polygon, smooth_noise, stroke
 
 KINDS = ("scratch", "dent", "bump", "crack", "hole", "contamination")
@@ -44,7 +44,7 @@ class Structure:
 
 def _pick(table: tuple[float, ...], kind: Tensor) -> Tensor:
     """Look a per-kind constant up, float (B, 1, 1, 1)."""
-    return torch.tensor(table, dtype=torch.float32, device=kind.device)[kind].view(-1, 1, 1, 1)
+    return constant(table, kind.device)[kind].view(-1, 1, 1, 1)
 
 
 def _walk(draws: Draws, center_B2: Tensor, length_B: Tensor, steps: int, wiggle_B: Tensor) -> Tensor:
@@ -66,7 +66,9 @@ def _outline(draws: Draws, center_B2: Tensor, radius_B: Tensor, corners: int) ->
     return center_B2[:, None] + around
 
 
-def draw_region(draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor, height: int, width: int) -> Tensor:
+def draw_region(
+    draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor, height: int, width: int
+) -> Tensor:
     """Draw the outline of each structure.
 
     Args:
@@ -89,11 +91,13 @@ def draw_region(draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor,
     pixel = 2.0 / min(height, width)
     strokes = stroke(vertices, pixel * draws.log_uniform(0.8, 2.6), noise, draws.uniform(0.1, 0.5))
     polygons = polygon(_outline(draws, center_B2, extent_B * draws.uniform(0.6, 1.0), 7), height, width)
-    family = torch.tensor(_FAMILY, device=kind.device)[kind]
+    family = constant(_FAMILY, kind.device)[kind]
     family = torch.where((family == 2) & draws.happens(0.5), torch.zeros_like(family), family)
     choose = family.view(-1, 1, 1, 1)
     region = torch.where(choose == 0, blobs, torch.where(choose == 1, strokes, polygons))
-    dot = blob(center_B2, torch.full_like(center_B2, 2 * pixel), torch.zeros_like(extent_B), noise * 0, extent_B * 0)
+    dot = blob(
+        center_B2, torch.full_like(center_B2, 2 * pixel), torch.zeros_like(extent_B), noise * 0, extent_B * 0
+    )
     return torch.maximum(region, dot)
 
 
@@ -141,5 +145,10 @@ def draw_structures(
     alpha = blur(region_mask, 0.6) * region_mask * torch.maximum(stain, dark.expand_as(stain))
     tint = torch.where(stained[..., 0, 0], colour, colour * 0.08 - 0.88)
     return Structure(
-        kind=kind, region_mask=region_mask, relief=relief, edge=edge, tint=tint[:, :, None, None], tint_alpha=alpha
+        kind=kind,
+        region_mask=region_mask,
+        relief=relief,
+        edge=edge,
+        tint=tint[:, :, None, None],
+        tint_alpha=alpha,
     )

@@ -18,7 +18,15 @@ from anomalyhybrid.data.files import make_folder, resolve_inside, write_text_ato
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, DataError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, FORMAT, MANIFEST, Row, read_dataset, read_rows, write_rows
+from anomalyhybrid.generation.manifest import (
+    DATASET,
+    FORMAT,
+    MANIFEST,
+    Row,
+    read_dataset,
+    read_rows,
+    write_rows,
+)
 from anomalyhybrid.generation.pipeline import Candidates, CategoryPool, accepted_candidates, redraw_normals
 from anomalyhybrid.generation.writer import SetWriter, append_rows
 from anomalyhybrid.manipulate.policy import Plan
@@ -26,7 +34,14 @@ from anomalyhybrid.manipulate.symmetry import measure_symmetry
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.weights import sha256_of, shipped
 from anomalyhybrid.ops.ranges import signed_from_u8
-from anomalyhybrid.recipes.sources import Announce, Sources, best_device, condition_folder, make_extractors, read_sources
+from anomalyhybrid.recipes.sources import (
+    Announce,
+    Sources,
+    best_device,
+    condition_folder,
+    make_extractors,
+    read_sources,
+)
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
 from anomalyhybrid.types import DecoderOutput
 
@@ -87,7 +102,9 @@ class Job:
             drawn = redraw_normals(self.model.generator, pool, self.config, category, indices)
             target, reference, decoder, color, output = drawn
             moved = DecoderOutput(*(part.cpu() for part in output))
-            return writer.write_normals((target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices)
+            return writer.write_normals(
+                (target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices
+            )
         candidates = accepted_candidates(self.model.generator, pool, self.config, category, indices)
         colors = pool.normals.color_u8[candidates.target_index].cpu()
         return writer.write_defects(_to_cpu(candidates), colors, indices)
@@ -99,7 +116,9 @@ def _to_cpu(candidates: Candidates) -> Candidates:
     return Candidates(plan=plan, **rest)
 
 
-def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:
+def _category_pools(
+    model: Model, sources: Sources, config: GenerateConfig, cache: Path
+) -> dict[str, CategoryPool]:
     """Load images and maps of each category onto the device."""
     device = best_device()
     metadata = model.metadata
@@ -108,7 +127,9 @@ def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cach
     )
     for used, trained in ((edge.name, metadata["edge_name"]), (depth.name, metadata["depth_name"])):
         if used != trained:
-            raise WeightsError(f"{model.path} was trained with maps by {trained}, but these weights are {used}; give those")
+            raise WeightsError(
+                f"{model.path} was trained with maps by {trained}, but these weights are {used}; give those"
+            )
     size = int(metadata["size"])
 
     def load(records: Sequence[Record]) -> ImageSet:
@@ -128,12 +149,12 @@ def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cach
     return pools
 
 
-def _prepare(
-    model: Model, sources: Sources, config: GenerateConfig, folder: Path, cache: Path | None
-) -> Job:
+def _prepare(model: Model, sources: Sources, config: GenerateConfig, folder: Path, cache: Path | None) -> Job:
     missing = [name for name in config.decoders if name not in model.generator.config.decoders]
     if missing:
-        raise ConfigError(f"generate.decoders asks for {missing}, but {model.path} has {model.generator.config.decoders}")
+        raise ConfigError(
+            f"generate.decoders asks for {missing}, but {model.path} has {model.generator.config.decoders}"
+        )
     pools = _category_pools(model, sources, config, condition_folder(cache))
     model.generator.to(best_device())
     alone = len(sources.categories) == 1
@@ -191,7 +212,12 @@ def generate(
         raise DataError(f"{out} holds no set to resume; start without --resume")
     model = load_model(run)
     sources = read_sources(
-        data, base_set, base_part=config.base_split, seed=config.seed, skip_unreadable=skip_unreadable, announce=announce
+        data,
+        base_set,
+        base_part=config.base_split,
+        seed=config.seed,
+        skip_unreadable=skip_unreadable,
+        announce=announce,
     )
     make_folder(out)
     description = _describe(model, sources, config, data, base_set, out)
@@ -224,9 +250,13 @@ def _finished(out: Path, description: dict) -> set[str]:
     before = read_dataset(out)
     for key in ("config", "model", "categories", "data", "base_set"):
         if before.get(key) != description[key]:
-            raise DataError(f"{out} was begun with another {key}; resume with the same settings or give another --out")
+            raise DataError(
+                f"{out} was begun with another {key}; resume with the same settings or give another --out"
+            )
     rows = read_rows(out) if (out / MANIFEST).exists() else []
-    kept = [row for row in rows if all((out / path).is_file() for path in (row.image, row.label_mask) if path)]
+    kept = [
+        row for row in rows if all((out / path).is_file() for path in (row.image, row.label_mask) if path)
+    ]
     write_rows(out, kept)
     return {row.id for row in kept}
 
@@ -244,7 +274,12 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _describe(
-    model: Model, sources: Sources, config: GenerateConfig, data: Sequence[Path], base_set: Sequence[Path], out: Path
+    model: Model,
+    sources: Sources,
+    config: GenerateConfig,
+    data: Sequence[Path],
+    base_set: Sequence[Path],
+    out: Path,
 ) -> dict:
     """What `dataset.json` says."""
     name = model.name if model.name == "shipped" else _relative(model.path, out)
@@ -280,7 +315,9 @@ def summarise(rows: Sequence[Row]) -> dict:
             kinds = dict.fromkeys(row.defect for row in defects)
             entry["by_defect"] = {kind: sum(row.defect == kind for row in defects) for kind in kinds}
             entry["images_changed_outside"] = sum(row.changed_outside > 0 for row in defects)
-            entry["share_changed_over_6"] = round(sum(row.change_inside > 6 for row in defects) / len(defects), 4)
+            entry["share_changed_over_6"] = round(
+                sum(row.change_inside > 6 for row in defects) / len(defects), 4
+            )
             entry["not_accepted"] = sum(not row.accepted for row in defects)
             entry["mean_mask_area"] = round(sum(row.mask_area for row in defects) / len(defects), 1)
             for decoder in dict.fromkeys(row.decoder for row in defects):
@@ -329,7 +366,9 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     for category, is_defect, indices in job.chunks():
         if image_id in job.ids(category, is_defect, indices):
             return _write_only(job, category, is_defect, indices, image_id)
-    raise DataError(f"{dataset} lists {image_id!r}, but its configuration does not make it; the set was changed by hand")
+    raise DataError(
+        f"{dataset} lists {image_id!r}, but its configuration does not make it; the set was changed by hand"
+    )
 
 
 def _write_only(job: Job, category: str, is_defect: bool, indices: Sequence[int], image_id: str) -> Path:

@@ -61,8 +61,7 @@ def teacher_edges(hed: Hed, image_B3HW: Tensor) -> Tensor:
 
     HED's lines are 4 to 6 px wide and its fused output drops detail. Read at twice the size, its second side
     output gives thin lines with all texture, its third suppresses texture, and the fused one knows which
-    edges matter; their mean keeps thin lines and ranks them. (Looked at on real photographs; see
-    docs/log.md.)
+    edges matter; their mean keeps thin lines and ranks them.
 
     Args:
         hed: The teacher, on the device of the image.

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.errors import ConfigError
-from anomalyhybrid.models.fastdepth import load_fastdepth
+from anomalyhybrid.models.fastdepth import FastDepth, load_fastdepth
 from anomalyhybrid.models.hed import Hed, load_hed
 from anomalyhybrid.models.lite_unet import LiteUNet, LiteUNetConfig, load_lite, save_lite
 from anomalyhybrid.recipes.student_augment import photometric, warp_batch
@@ -206,24 +206,30 @@ def train_students(
     """
     started = time.monotonic()
     where = torch.device(device)
-    torch.backends.cudnn.benchmark = True
     hed, fastdepth = load_hed(hed_weights), load_fastdepth(fastdepth_weights)
     out.mkdir(parents=True, exist_ok=True)
     sets = _draw_sets(run, hed, workers=workers, device=where)
     print(f"{len(sets.train)} training pictures after {time.monotonic() - started:.1f} s", flush=True)
-    students = dict(zip((EDGE_FILE, DEPTH_FILE), _fit(run, sets.train), strict=True))
+    edge, depth = _fit(run, sets.train)
     about = {"made_by": "python -m anomalyhybrid.recipes.students", "run": json.dumps(asdict(run))}
-    for name, net in students.items():
-        save_lite(
-            net, out / name, metadata={**about, "licence": "Apache-2.0", "source": "rendered pictures only"}
-        )
-    edge, depth = (load_lite(out / name).to(where) for name in students)
-    fastdepth.to(where)
-    figures: dict[str, object] = {
-        "run": asdict(run),
-        "device": torch.cuda.get_device_name() if "cuda" in device else device,
-    }
+    about |= {"licence": "Apache-2.0", "trained_on": "pictures drawn by this project only"}
+    about |= {"teachers": "edges: HED (MIT) and true contours; depth: the truth alone"}
+    save_lite(edge, out / EDGE_FILE, metadata=about)
+    save_lite(depth, out / DEPTH_FILE, metadata=about)
+    name = torch.cuda.get_device_name(where) if where.type == "cuda" else device
+    figures: dict[str, object] = {"run": asdict(run), "device": name}
+    figures |= _measure(out, sets, hed, fastdepth.to(where))
+    figures["seconds"] = round(time.monotonic() - started, 1)
+    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+    return figures
+
+
+def _measure(out: Path, sets: _Sets, hed: Hed, fastdepth: FastDepth) -> dict[str, object]:
+    """Measure the files as written, on held-out pictures and products, and write the previews."""
+    where = sets.test.images_u8.device
+    edge, depth = (load_lite(out / name).to(where) for name in (EDGE_FILE, DEPTH_FILE))
     groups = {"held_out_pictures": sets.test} | ({"held_out_products": sets.unseen} if sets.unseen else {})
+    figures: dict[str, object] = {}
     for name, scenes in groups.items():
         figures[name] = {
             "edge": edge_figures(edge, hed, scenes),
@@ -231,8 +237,6 @@ def train_students(
         }
         _preview(out / f"preview_{name}.png", edge, depth, scenes)
     _preview(out / "preview_training.png", edge, depth, sets.train)
-    figures["seconds"] = round(time.monotonic() - started, 1)
-    (out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     return figures
 
 
@@ -254,6 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0)
     given = parser.parse_args(arguments)
+    torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("high")
     run = StudentRun(
         scenes=given.scenes,
         leaves=given.leaves,

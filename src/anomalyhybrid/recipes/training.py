@@ -19,7 +19,14 @@ from anomalyhybrid.models.config import GeneratorConfig, generator_preset
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.perceptual import VggFeatures
 from anomalyhybrid.models.weights import load_safetensors, shipped
-from anomalyhybrid.recipes.sources import Announce, Sources, best_device, condition_folder, make_extractors, read_sources
+from anomalyhybrid.recipes.sources import (
+    Announce,
+    Sources,
+    best_device,
+    condition_folder,
+    make_extractors,
+    read_sources,
+)
 from anomalyhybrid.seeding import derive
 from anomalyhybrid.training.checkpoint import FILE_NAME
 from anomalyhybrid.training.config import TrainConfig, loss_preset
@@ -65,15 +72,24 @@ def train(
         raise CheckpointError(f"{out} already holds a run; continue it with --resume or give another --out")
     make_folder(out)
     sources = read_sources(
-        data, base_set, base_part=config.base_split, seed=config.seed, skip_unreadable=skip_unreadable, announce=announce
+        data,
+        base_set,
+        base_part=config.base_split,
+        seed=config.seed,
+        skip_unreadable=skip_unreadable,
+        announce=announce,
     )
     pool, names = _load_pool(sources, config, condition_folder(cache), announce)
     fingerprint = _fingerprint(config, pool)
     generator = initial_generator(config, announce)
-    files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | {"categories": ",".join(sources.categories)})
+    files = RunFiles(
+        folder=out, fingerprint=fingerprint, metadata=names | {"categories": ",".join(sources.categories)}
+    )
     features = perceptual_network(config, announce)
     if not resume:
-        write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
+        write_text_atomic(
+            out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
+        )
     trainer = Trainer(config, loss_preset(config.loss), pool, generator, features, files)
     steps = trainer.run(resume=resume, report=report)
     announce(f"trained {steps} steps; generator in {out / 'generator.safetensors'}")
@@ -84,7 +100,9 @@ def _load_pool(
     sources: Sources, config: TrainConfig, cache: Path, announce: Announce
 ) -> tuple[TrainingPool, dict[str, str]]:
     """Load images and conditions; the extractors' names go into the generator's file."""
-    edge, depth = make_extractors(config.edge, config.depth, config.edge_weights, config.depth_weights, best_device())
+    edge, depth = make_extractors(
+        config.edge, config.depth, config.edge_weights, config.depth_weights, best_device()
+    )
 
     def load(records: Sequence) -> ImageSet:
         return load_image_set(
@@ -138,7 +156,9 @@ def initial_generator(config: TrainConfig, announce: Announce) -> Generator:
         return _random_generator(wanted, config.seed)
     generator, _ = load_generator(Path(config.start))
     if generator.config != wanted:
-        raise ConfigError(f"train.start {config.start} holds {generator.config}, but the preset needs {wanted}")
+        raise ConfigError(
+            f"train.start {config.start} holds {generator.config}, but the preset needs {wanted}"
+        )
     announce(f"start: {config.start}")
     return generator
 
@@ -156,7 +176,9 @@ def perceptual_network(config: TrainConfig, announce: Announce) -> VggFeatures |
         WeightsError: The weights cannot be read or do not fit.
     """
     if not config.vgg_weights:
-        announce("no perceptual term: give --vgg-weights (VGG16, torchvision keys, safetensors) for the paper's Eq. 2")
+        announce(
+            "no perceptual term: give --vgg-weights (VGG16, torchvision keys, safetensors) for the paper's Eq. 2"
+        )
         return None
     state = load_safetensors(Path(config.vgg_weights))
     stages = 5 if "features.24.weight" in state else 4

@@ -16,7 +16,11 @@ FILE_NAME = "checkpoint.safetensors"
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """State tensors of an optimiser by parameter position and name."""
     state = optimizer.state_dict()["state"]
-    return {f"{prefix}/{index}/{name}": torch.as_tensor(value) for index, entry in state.items() for name, value in entry.items()}
+    return {
+        f"{prefix}/{index}/{name}": torch.as_tensor(value)
+        for index, entry in state.items()
+        for name, value in entry.items()
+    }
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
@@ -69,7 +73,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, *, modules: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], fingerprint: str
+    folder: Path,
+    *,
+    modules: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    fingerprint: str,
 ) -> int:
     """Restore what `save_checkpoint` wrote, in place.
 
@@ -97,7 +105,9 @@ def load_checkpoint(
         )
     for name, module in modules.items():
         prefix = f"{name}/"
-        module.load_state_dict({key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)})
+        module.load_state_dict(
+            {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+        )
     for name, optimizer in optimizers.items():
         _load_optimizer(optimizer, tensors, name)
     return int(json.loads(metadata["step"]))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from anomalyhybrid.models.config import DiscriminatorConfig
 from anomalyhybrid.models.discriminator import Discriminator
@@ -36,6 +40,20 @@ class RunFiles:
     folder: Path
     fingerprint: str
     metadata: dict[str, str]
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C back until a step and its files are whole; gives a function that tells whether it came."""
+    came = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Trainer:
@@ -68,8 +86,8 @@ class Trainer:
         layout = torch.channels_last if on_gpu else torch.contiguous_format
         self.generator = generator.train().to(self.device, memory_format=layout)
         self.discriminator = Discriminator(DiscriminatorConfig()).to(self.device, memory_format=layout)
-        average = get_ema_multi_avg_fn(config.ema_decay)
-        self.averaged = AveragedModel(self.generator, multi_avg_fn=average)
+        self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
+        self._average = get_ema_multi_avg_fn(config.ema_decay)
         settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
@@ -93,7 +111,11 @@ class Trainer:
     @property
     def _state(self) -> dict:
         return {
-            "modules": {"generator": self.generator, "discriminator": self.discriminator, "averaged": self.averaged},
+            "modules": {
+                "generator": self.generator,
+                "discriminator": self.discriminator,
+                "averaged": self.averaged_generator,
+            },
             "optimizers": {
                 "generator_optimizer": self.generator_optimizer,
                 "discriminator_optimizer": self.discriminator_optimizer,
@@ -112,18 +134,15 @@ class Trainer:
             metadata = self.files.metadata | {"steps": str(step)}
             save_generator(self.files.folder / "generator.safetensors", self.averaged_generator, metadata)
 
-    @property
-    def averaged_generator(self) -> Generator:
-        """The averaged generator, the one to use after training."""
-        module = self.averaged.module
-        assert isinstance(module, Generator)
-        return module
-
-    def _row(self, step: int, report: dict[str, Tensor], seconds: float, images: int) -> dict[str, float | int | str]:
+    def _row(
+        self, step: int, report: dict[str, Tensor], seconds: float, images: int
+    ) -> dict[str, float | int | str]:
         row: dict[str, float | int | str] = {"step": step, "seconds": round(seconds, 2)}
         row["img_per_s"] = round(images / max(seconds, 1e-9), 1)
         row |= {name: round(float(value), 5) for name, value in report.items()}
-        row |= {name: round(value, 3) for name, value in self.probe.edit_response(self.averaged_generator).items()}
+        row |= {
+            name: round(value, 3) for name, value in self.probe.edit_response(self.averaged_generator).items()
+        }
         return row
 
     def run(self, *, resume: bool = False, report: Report | None = None) -> int:
@@ -145,12 +164,14 @@ class Trainer:
         started = mark = time.monotonic()
         marked = done
         saved = done if resume else -1
-        try:
+        with deferred_interrupt() as interrupted:
             while done < self.config.steps:
                 draws = self._draws(done)
                 views = draw_views(draws, self.pool, self.config.augment)
                 values = training_step(self.networks, self.loss, views, draws)
-                self.averaged.update_parameters(self.generator)
+                self._average(
+                    list(self.averaged_generator.parameters()), list(self.generator.parameters()), 0
+                )
                 done += 1
                 if done % self.config.journal_every == 0 or done == self.config.steps:
                     seconds = time.monotonic() - mark
@@ -167,13 +188,12 @@ class Trainer:
                     self._save(done)
                     saved = done
                 limit = self.config.max_minutes * 60
-                if limit and time.monotonic() - started > limit:
+                if interrupted() or (limit and time.monotonic() - started > limit):
                     break
-        except KeyboardInterrupt:
-            self._save(done)
-            raise
-        if saved != done:
-            self._save(done)
+            if saved != done:
+                self._save(done)
+        if interrupted():
+            raise KeyboardInterrupt
         return done
 
     def _sample(self, step: int) -> None:

@@ -63,7 +63,10 @@ class Probe:
         columns = [self.edited.color, self.edited.depth, self.edited.edge]
         for output in outputs.values():
             columns += [output.fused, output.fusion_mask * 2 - 1]
-        strips = [torch.cat([part[row].expand(3, -1, -1) for part in columns], dim=2) for row in range(min(rows, len(columns[0])))]
+        strips = [
+            torch.cat([part[row].expand(3, -1, -1) for part in columns], dim=2)
+            for row in range(min(rows, len(columns[0])))
+        ]
         picture = u8_from_signed(torch.cat(strips, dim=1)).permute(1, 2, 0).cpu().numpy()
         temporary = path.with_name(path.stem + ".tmp.png")
         cv2.imwrite(str(temporary), np.ascontiguousarray(picture[:, :, ::-1]))

@@ -28,8 +28,12 @@ def draw_views(draws: Draws, pool: TrainingPool, config: AugmentConfig) -> Views
     role = draws.uniform()
     edited = role < config.edit + config.blend
     rough = edited & (role >= config.edit)
-    usable = None if base is None else base.where(has_base, normals)  # a good image has no region: never useful
-    defects = make_pseudo_defects(draws, normals.color, normals.depth, normals.edge, usable, config.base_share)
+    usable = (
+        None if base is None else base.where(has_base, normals)
+    )  # a good image has no region: never useful
+    defects = make_pseudo_defects(
+        draws, normals.color, normals.depth, normals.edge, usable, config.base_share
+    )
     pairs = pool.draw_pairs(draws)
     if pairs is not None:
         paired = draws.happens(config.pair_share) & edited
@@ -55,8 +59,12 @@ def crop_corners(draws: Draws, region_mask: Tensor, side: int) -> tuple[Tensor, 
     center, _ = region_frame(region_mask)
     edited = region_mask.sum(dim=(1, 2, 3)) > 0
     jitter = draws.uniforms(2, -0.3, 0.3) * side / 2
-    top = torch.where(edited, (center[:, 1] + 1) * height / 2 - side / 2 + jitter[:, 0], draws.uniform() * (height - side))
-    left = torch.where(edited, (center[:, 0] + 1) * width / 2 - side / 2 + jitter[:, 1], draws.uniform() * (width - side))
+    top = torch.where(
+        edited, (center[:, 1] + 1) * height / 2 - side / 2 + jitter[:, 0], draws.uniform() * (height - side)
+    )
+    left = torch.where(
+        edited, (center[:, 0] + 1) * width / 2 - side / 2 + jitter[:, 1], draws.uniform() * (width - side)
+    )
     return top.round().long().clamp(0, height - side), left.round().long().clamp(0, width - side)
 
 
@@ -94,7 +102,13 @@ def _targets(views: Views, outputs: dict[str, DecoderOutput]) -> tuple[Tensor, T
 
 
 def _generator_terms(
-    networks: Networks, config: LossConfig, stacked: Tensor, views: Views, generated: Tensor, wanted: Tensor, draws: Draws
+    networks: Networks,
+    config: LossConfig,
+    stacked: Tensor,
+    views: Views,
+    generated: Tensor,
+    wanted: Tensor,
+    draws: Draws,
 ) -> dict[str, Tensor]:
     """Weighted terms of the generator's loss."""
     groups = len(generated) // len(views.region_mask)
@@ -115,7 +129,9 @@ def _generator_terms(
             ours, theirs = crop(generated, *corners), crop(wanted, *corners)
         with torch.no_grad():
             real_features = networks.features(theirs)
-        terms["perceptual"] = config.perceptual_weight * losses.perceptual(networks.features(ours), real_features)
+        terms["perceptual"] = config.perceptual_weight * losses.perceptual(
+            networks.features(ours), real_features
+        )
     if config.pixel_weight:
         terms["pixel"] = config.pixel_weight * F.l1_loss(generated, wanted)
     if config.region_weight:
@@ -149,7 +165,9 @@ def training_step(networks: Networks, config: LossConfig, views: Views, draws: D
     networks.generator_optimizer.step()
     networks.discriminator.requires_grad_(True)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        judged = networks.discriminator(torch.cat([repeated, repeated]), torch.cat([wanted, generated.detach()]))
+        judged = networks.discriminator(
+            torch.cat([repeated, repeated]), torch.cat([wanted, generated.detach()])
+        )
         half = len(wanted)
         real = [[scale[-1][:half]] for scale in judged]
         fake = [[scale[-1][half:]] for scale in judged]

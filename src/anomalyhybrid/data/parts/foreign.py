@@ -66,7 +66,7 @@ def _fibre(canvas: Canvas, surface: Surface, rng: np.random.Generator, strength:
     path = walk(rng, centre, uniform(rng, 0, 2 * np.pi), uniform(rng, 0.5, 1.0), bend=1.1, kink=0.0)
     back = walk(rng, centre, uniform(rng, 0, 2 * np.pi), uniform(rng, 0.1, 0.3), bend=1.1, kink=0.0)
     far = line_distance(canvas, [path, back])
-    width = max(uniform(rng, 0.005, 0.010) * strength**0.5, 1.8 / canvas.n)
+    width = max(uniform(rng, 0.005, 0.010) * min(strength, 1.6) ** 0.5, 1.8 / canvas.n)
     changed = (far < width) & surface.solid
     on = changed.astype(np.float32)
     dyes = ((0.03, 0.03, 0.04), (0.28, 0.03, 0.03), (0.04, 0.10, 0.30))

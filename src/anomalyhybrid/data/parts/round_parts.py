@@ -48,13 +48,13 @@ def _bottle(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> S
     torus = 0.16 + 0.16 * bounded_root(1.0 - ((r - lip) / half) ** 2)
     bore = -0.18 - 0.20 * smoothstep(lip, 0.0, r) + 0.03 * np.cos(r * 19)
     height = np.where(r < lip - half, bore, np.where(np.abs(r - lip) < half, torus, shoulder))
-    ripple = noise.along(i, r * np.float32(16), turn * np.float32(0.35) + 9) * np.float32(0.0035)
+    ripple = noise.along(i, r * np.float32(16), np.abs(turn) * np.float32(0.35)) * np.float32(0.0035)
     micro = ripple + texture.wavy(i, frame, 1.2)
     surface.paint(frame.inside(r - outer), glass, height=height.astype(np.float32), micro=micro)
     surface.paint(frame.inside(r - (lip - half)), glass, solid=False)
     surface.paint(frame.inside(np.abs(r - lip) - half), glass, solid=False)
     phase = uniform(p, 0, _TAU) + uniform(i, -0.3, 0.3)
-    caustic = noise.along(i, r * np.float32(22), turn * np.float32(1.4) + 9) * 0.5
+    caustic = noise.along(i, r * np.float32(22), np.abs(turn) * np.float32(1.4)) * 0.5
     glow = 1.2 * np.exp(-(((r - lip + half * 1.02) / 0.018) ** 2)) + 0.7 * np.exp(
         -(((r - outer + 0.02) / 0.014) ** 2)
     )

@@ -30,9 +30,9 @@ def brushed(rng: np.random.Generator, frame: Frame, amount: float = 1.0) -> Arra
 def turned(rng: np.random.Generator, frame: Frame, amount: float = 1.0) -> Array:
     """Concentric lathe lines about the frame's origin."""
     radius = np.hypot(frame.u, frame.v)
-    turn = np.arctan2(frame.v, frame.u)
-    fine = noise.along(rng, radius * np.float32(105.0), turn * np.float32(1.3) + 8)
-    wide = noise.along(rng, radius * np.float32(28.0), turn * np.float32(0.5) + 8)
+    turn = np.abs(np.arctan2(frame.v, frame.u))  # mirrored, so that no seam shows
+    fine = noise.along(rng, radius * np.float32(105.0), turn * np.float32(1.3))
+    wide = noise.along(rng, radius * np.float32(28.0), turn * np.float32(0.5))
     return (fine * 0.00042 + wide * 0.0007) * np.float32(amount)
 
 
