@@ -213,8 +213,15 @@ def generate(
             report=progress.show,
         )
     print(f"generated set in {out}")
-    for name, value in summary.items():
-        print(f"  {name}: {value}")
+    for category, figures in summary.items():
+        print(f"  {category}")
+        for name, value in figures.items():
+            shown = (
+                ", ".join(f"{key} {count}" for key, count in value.items())
+                if isinstance(value, dict)
+                else value
+            )
+            print(f"    {name.replace('_', ' ')}: {shown}")
 
 
 def regenerate(dataset: Path, *, id: Annotated[str, Parameter(name="--id")], out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Settings from YAML: every key is a flag with underscores, checked for name and type before anything runs."""
+"""Settings from YAML: every key is a flag with underscores, checked for name and type before any work."""
 
 from __future__ import annotations
 
@@ -99,9 +99,7 @@ def check_settings(values: Mapping[Any, Any], schema: Mapping[str, Any], *, sour
     return _checked(values, schema, source, "")
 
 
-def _checked(
-    values: Mapping[Any, Any], schema: Mapping[str, Any], source: str, prefix: str
-) -> dict[str, Any]:
+def _checked(values: Mapping, schema: Mapping[str, Any], source: str, prefix: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -110,7 +108,7 @@ def _checked(
             result[key] = _checked(value, schema, source, f"{name}.")
         elif is_group:
             inner = next(known for known in schema if known.startswith(f"{name}.")).rpartition(".")[2]
-            raise ConfigError(f"{source}: {name} is {value!r}; it must be a group, like {inner}: ...")
+            raise ConfigError(f"{source}: {name} is {value!r}; it must hold keys of its own, like {inner}")
         elif name not in schema:
             raise ConfigError(f"{source}: unknown key {name!r}{_suggestion(name, list(schema))}")
         elif not _fits(value, schema[name]):

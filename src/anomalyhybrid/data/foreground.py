@@ -16,11 +16,12 @@ _SAME_LIGHT = 0.12  # how far uneven light takes the border from its median
 _MOST_NOISE = 0.03  # a border noisier than this after smoothing is a texture, not a background
 _LEAST_BORDER = 0.5  # of the border strip must be background
 _LEAST_SHARE = 0.03
-_CONTRAST_SHARES = (0.13, 0.25, 0.4, 0.55)  # thresholds to try, of the product's typical distance
+_CONTRAST_SHARES = (0.13, 0.28, 0.5)  # thresholds to try, of the product's typical distance
 _CRISPER = 1.1  # how much crisper a higher threshold's outline must be
 _LEAST_CRISPNESS = 2.5  # distance just inside the outline over distance just outside
 _LEAST_CONTRAST = 2.8  # typical distance of the product over that of the noisiest tenth of the background
 _SMALL_HOLE = 0.004
+_GRID = 64  # points a side on which the background is computed
 _LEAST_SHADOW = 0.01  # of the image; less is not worth a second look
 _DARKEST_SHADED = 0.09  # squared colour of the darkest background on which shadows are told apart
 _TINT = 0.14  # how far a shadow's colour may leave the background's, times its darkness
@@ -105,13 +106,17 @@ def _strip(height: int, width: int, share: float = _BORDER_SHARE) -> np.ndarray:
     return strip
 
 
-@lru_cache(maxsize=8)
-def _terms(height: int, width: int) -> np.ndarray:
-    """Float32 (H * W, 6): the terms of a quadratic surface."""
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1).reshape(-1, 6).astype(np.float32)
-    terms.setflags(write=False)
-    return terms
+def _terms(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Float32 (N, 6): the terms of a quadratic surface at N points."""
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1).astype(np.float32)
+
+
+def _surface(weights: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Evaluate a quadratic surface (6, 3) on all pixels, float32 (H, W, 3), by way of a coarse grid."""
+    centres = (np.arange(_GRID, dtype=np.float32) + 0.5) * (2 / _GRID) - 1
+    y, x = np.meshgrid(centres, centres, indexing="ij")
+    coarse = np.einsum("nt,tc->nc", _terms(y.ravel(), x.ravel()), weights.astype(np.float32))
+    return cv2.resize(coarse.reshape(_GRID, _GRID, 3), (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _spread(difference: np.ndarray) -> np.ndarray:
@@ -134,8 +139,9 @@ def _fit_background(smooth: np.ndarray) -> tuple[np.ndarray, float] | None:
     """
     height, width = smooth.shape[:2]
     strip = _strip(height, width)
-    terms = _terms(height, width)
-    border_terms, border = terms[strip.reshape(-1)], smooth[strip]
+    rows, columns = (index[:: 1 + strip.size // 32768] for index in np.nonzero(strip))
+    border = smooth[rows, columns]
+    border_terms = _terms((rows + 0.5) * (2 / height) - 1, (columns + 0.5) * (2 / width) - 1)
     centre = np.median(border, axis=0)
     keep = _spread(border - centre) <= _SAME_LIGHT
     least = _LEAST_DISTANCE * (0.5 + float(centre.max()))  # dark backgrounds are less noisy than bright ones
@@ -151,7 +157,7 @@ def _fit_background(smooth: np.ndarray) -> tuple[np.ndarray, float] | None:
         keep = residual <= max(_NOISE_TIMES * noise, least)
     if noise > _MOST_NOISE:
         return None
-    return (terms @ surface).reshape(height, width, 3), max(_NOISE_TIMES * noise, least)
+    return _surface(surface, height, width), max(_NOISE_TIMES * noise, least)
 
 
 def _slope(smooth: np.ndarray) -> np.ndarray:
@@ -247,6 +253,6 @@ def _outline(found: np.ndarray, distance: np.ndarray) -> tuple[float, float]:
         outer.any() and background.any()
     ):
         return 0.0, 0.0
-    crisp = np.median(distance[inner]) / (np.median(distance[outer]) + 1e-3)
-    contrast = np.median(distance[found]) / (np.percentile(distance[background], 90) + 1e-3)
+    crisp = np.median(distance[inner][::2]) / (np.median(distance[outer][::2]) + 1e-3)
+    contrast = np.median(distance[found][::4]) / (np.percentile(distance[background][::4], 90) + 1e-3)
     return float(crisp), float(contrast)

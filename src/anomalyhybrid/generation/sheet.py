@@ -115,9 +115,18 @@ def spread(rows: Sequence[Row], limit: int) -> list[Row]:
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.category, row.defect, row.operation), []).append(row)
-    rounds = max((len(group) for group in groups.values()), default=0)
-    in_turn = [group[turn] for turn in range(rounds) for group in groups.values() if turn < len(group)]
+    by_category: dict[str, list[list[Row]]] = {}
+    for (category, _, _), group in groups.items():
+        by_category.setdefault(category, []).append(group)
+    per_category = [_in_turn(own) for own in by_category.values()]
+    in_turn = _in_turn(per_category)
     return sorted(in_turn[:limit], key=lambda row: (row.category, row.defect, row.operation, row.id))
+
+
+def _in_turn(groups: Sequence[Sequence[Row]]) -> list[Row]:
+    """The first of each group, then the second of each, and so on."""
+    rounds = max((len(group) for group in groups), default=0)
+    return [group[turn] for turn in range(rounds) for group in groups if turn < len(group)]
 
 
 def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:

@@ -85,6 +85,9 @@ class LiteUNet(nn.Module):
         )
         self.merge = nn.ModuleList(ConvUnit(w, w, folded=folded) for w in widths[:-1])
         self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
+        with torch.no_grad():  # the four sub-pixels start equal, so that no checkerboard has to be unlearned
+            self.head.weight.copy_(self.head.weight[:1].expand_as(self.head.weight).clone())
+            nn.init.zeros_(self.head.bias)  # pyright: ignore[reportArgumentType]
 
     @property
     def step(self) -> int:

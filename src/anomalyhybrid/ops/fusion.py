@@ -19,4 +19,5 @@ def fuse(content: Tensor, source: Tensor, fusion_mask: Tensor) -> Tensor:
 
     Source: Paper Eq. 1; C_in is C_r by ADR-002.
     """
-    return torch.lerp(content, source, fusion_mask.expand_as(content))
+    kind = content.dtype  # under autocast the content is wider than what the networks give
+    return torch.lerp(content, source.to(kind), fusion_mask.to(kind).expand_as(content))

@@ -82,6 +82,7 @@ class Trainer:
         self.accelerator = Accelerator(mixed_precision="no")
         self.device = self.accelerator.device
         on_gpu = self.device.type == "cuda"
+        torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
         layout = torch.channels_last if on_gpu else torch.contiguous_format
         self.generator = generator.train().to(self.device, memory_format=layout)

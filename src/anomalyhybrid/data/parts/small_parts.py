@@ -163,7 +163,7 @@ def _two_part(surface: Surface, frame: Frame, p: np.random.Generator, i: np.rand
     depth_in = smoothstep(0.0, radius * 0.5, radius - gap)
     surface.tint((0.72 + 0.28 * depth_in).astype(np.float32), frame.inside(gap - radius))
     surface.emission += (0.22 * (1 - depth_in) * frame.inside(gap - radius)).astype(np.float32)
-    word = pick(p, ("500", "LX 7", "RX 20", "A 15", "TEVA"))
+    word = pick(p, ("500", "LX 7", "RX 20", "A 15", "TL 8"))
     bright = sum(first) > 0.7
     ink = Material(color=(0.03, 0.03, 0.04) if bright else (0.75, 0.75, 0.72), roughness=0.5)
     middle = ((long + seam) / 2 - 0.02, uniform(i, -0.08, 0.08))
