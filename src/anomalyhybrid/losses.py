@@ -54,9 +54,25 @@ def region_l1(generated: Tensor, real: Tensor, region_mask: Tensor) -> Tensor:
     return (error / area.clamp_min(1.0) * edited).sum() / edited.sum().clamp_min(1.0)
 
 
-def discriminator_loss(
-    real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], form: Adversarial
-) -> Tensor:
+def fusion_opening(fusion_mask: Tensor, content: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy of the fusion mask with 1, weighted by how wrong the content is; scalar.
+
+    Where content and target agree nothing is asked, so that copying stays possible.
+
+    Args:
+        fusion_mask: M_gen, float (B, 1, H, W) in [0, 1].
+        content: C_in, float (B, 3, H, W) in [-1, 1].
+        wanted: Target, float (B, 3, H, W) in [-1, 1].
+
+    Source: ADR-008.
+    """
+    wrong = ((content - wanted).abs().mean(dim=1, keepdim=True) * 4).clamp(0, 1)
+    wrong = wrong * (wrong > 0.15)
+    surprise = -torch.log(fusion_mask.float().clamp_min(1e-4))
+    return (wrong * surprise).sum() / wrong.sum().clamp_min(1.0)
+
+
+def discriminator_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], form: Adversarial) -> Tensor:
     """Loss that the discriminator minimises, mean over scales and patches.
 
     Args:

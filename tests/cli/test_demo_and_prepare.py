@@ -52,9 +52,7 @@ def _tiny(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("_tiny")
-def test_demo_writes_one_movable_folder_and_replaces_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_writes_one_movable_folder_and_replaces_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
     assert main(["demo", "--out", str(out)]) == 0
     told = capsys.readouterr()

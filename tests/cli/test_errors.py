@@ -51,9 +51,7 @@ def test_unknown_flags_and_commands_name_the_nearest(fails: Run) -> None:
 def test_wrong_values_name_what_is_allowed(fails: Run) -> None:
     assert '"many"' in fails("train", "d", "--out", "r", "--batch-size", "many")
     assert 'Choose from: "default", "paper"' in fails("train", "d", "--out", "r", "--loss", "mine")
-    assert "train.batch_size is 0; it must be at least 1" in fails(
-        "train", "d", "--out", "r", "--batch-size", 0
-    )
+    assert "train.batch_size is 0; it must be at least 1" in fails("train", "d", "--out", "r", "--batch-size", 0)
     assert "must be a finite number" in fails("train", "d", "--out", "r", "--learning-rate", "nan")
 
 
@@ -95,9 +93,7 @@ def test_files_that_are_no_images_are_named(
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
 
 
-def test_masks_that_pair_with_nothing_are_named(
-    fails: Run, tmp_path: Path, dummy_mvtec: Callable[..., Path]
-) -> None:
+def test_masks_that_pair_with_nothing_are_named(fails: Run, tmp_path: Path, dummy_mvtec: Callable[..., Path]) -> None:
     data = dummy_mvtec(defects={"dent": 2})
     (data / "ground_truth" / "dent" / "001_mask.png").rename(data / "ground_truth" / "dent" / "xyz_mask.png")
     text = fails("prepare", data)
@@ -121,9 +117,7 @@ def test_missing_weights_say_where_they_were_looked_for(
     assert "norun" in text
 
 
-def test_a_file_that_is_no_generator_is_refused(
-    fails: Run, tmp_path: Path, dummy_folder: Callable[..., Path]
-) -> None:
+def test_a_file_that_is_no_generator_is_refused(fails: Run, tmp_path: Path, dummy_folder: Callable[..., Path]) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"nothing of the kind")
     text = fails("generate", tmp_path / "x.safetensors", "--data", dummy_folder(), "--out", tmp_path / "out")
     assert "x.safetensors" in text
@@ -132,9 +126,7 @@ def test_a_file_that_is_no_generator_is_refused(
 # Output
 
 
-def test_existing_outputs_are_not_overwritten(
-    fails: Run, tmp_path: Path, dummy_folder: Callable[..., Path]
-) -> None:
+def test_existing_outputs_are_not_overwritten(fails: Run, tmp_path: Path, dummy_folder: Callable[..., Path]) -> None:
     data = dummy_folder()
     out = tmp_path / "out"
     out.mkdir()
@@ -150,9 +142,7 @@ def test_existing_outputs_are_not_overwritten(
 def test_an_output_that_is_a_file(fails: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "is a file" in fails("train", "d", "--out", tmp_path / "file")
-    assert "lies below the file" in fails(
-        "generate", "r", "--data", "d", "--out", tmp_path / "file" / "deeper"
-    )
+    assert "lies below the file" in fails("generate", "r", "--data", "d", "--out", tmp_path / "file" / "deeper")
 
 
 def test_a_read_only_output_is_found_before_the_work(

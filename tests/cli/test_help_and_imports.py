@@ -43,9 +43,7 @@ def test_help_and_usage_errors_load_nothing_heavy() -> None:
 def test_help_is_quick() -> None:
     def seconds() -> float:
         started = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "anomalyhybrid.cli.main", "--help"], capture_output=True, check=True
-        )
+        subprocess.run([sys.executable, "-m", "anomalyhybrid.cli.main", "--help"], capture_output=True, check=True)
         return time.perf_counter() - started
 
     best = min(seconds() for _ in range(5))

@@ -38,6 +38,4 @@ def test_plain_lines_give_speed_and_time_left(
 def test_a_measured_speed_and_a_note_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("training", "steps") as shown:
         shown.show(50, 100, images_per_s=20.0, batch=4, note="fusion_mask_ahd 0.31")
-    assert (
-        capsys.readouterr().err == "training: 50/100 steps, 20.0 images/s, 10 s left, fusion_mask_ahd 0.31\n"
-    )
+    assert capsys.readouterr().err == "training: 50/100 steps, 20.0 images/s, 10 s left, fusion_mask_ahd 0.31\n"

@@ -45,9 +45,7 @@ def write(tmp_path: Path) -> Callable[[str], str]:
 
 
 def test_flags_make_a_config(parse: Parse) -> None:
-    given = parse(
-        "train", "a", "b", "--out", "r", "--batch-size", "4", "--augment.edit", "0.2", "--no-compile"
-    )
+    given = parse("train", "a", "b", "--out", "r", "--batch-size", "4", "--augment.edit", "0.2", "--no-compile")
     assert given["data"] == [Path("a"), Path("b")]
     assert given["settings"].batch_size == 4
     assert given["settings"].augment.edit == 0.2

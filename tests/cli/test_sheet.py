@@ -80,9 +80,7 @@ def generated_set(tmp_path: Path, put_image: Put, rgb_image: np.ndarray, disc_ma
 
 def _pictures(page: str) -> list[np.ndarray]:
     found = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", page)
-    pictures = [
-        cv2.imdecode(np.frombuffer(base64.b64decode(code), np.uint8), cv2.IMREAD_COLOR) for code in found
-    ]
+    pictures = [cv2.imdecode(np.frombuffer(base64.b64decode(code), np.uint8), cv2.IMREAD_COLOR) for code in found]
     assert all(picture is not None for picture in pictures)
     return [picture for picture in pictures if picture is not None]
 

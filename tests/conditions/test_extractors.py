@@ -22,9 +22,7 @@ SHARED_FILES = {
     "hed": "hed_bsds500.fp16.safetensors",
     "fastdepth": "fastdepth.fp16.safetensors",
 }
-CASES = [("edge", kind) for kind in EDGE_KINDS] + [
-    ("depth", kind) for kind in DEPTH_KINDS if kind != "measured"
-]
+CASES = [("edge", kind) for kind in EDGE_KINDS] + [("depth", kind) for kind in DEPTH_KINDS if kind != "measured"]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
@@ -149,9 +147,7 @@ def test_depth_anything_resizes_to_multiples_of_the_patch(depth_anything_folder:
 
     extractor = depth_anything_depth(depth_anything_folder, side=56)
     seen = []
-    extractor.net.register_forward_pre_hook(
-        lambda _, __, given: seen.append(given["pixel_values"]), with_kwargs=True
-    )
+    extractor.net.register_forward_pre_hook(lambda _, __, given: seen.append(given["pixel_values"]), with_kwargs=True)
     extractor(torch.full((1, 3, 40, 61), -1.0))
     assert seen[0].shape == (1, 3, 56, 84)
     assert torch.allclose(seen[0][0, :, 0, 0], torch.tensor([-2.1179, -2.0357, -1.8044]), atol=1e-3)

@@ -21,9 +21,7 @@ def put(folder: Path, values: np.ndarray, suffix: str = ".png") -> Path:
     if suffix == ".png":
         cv2.imwrite(str(path), values)
     else:
-        tifffile.imwrite(
-            path, values, photometric="minisblack", planarconfig="contig" if values.ndim == 3 else None
-        )
+        tifffile.imwrite(path, values, photometric="minisblack", planarconfig="contig" if values.ndim == 3 else None)
     return path
 
 

@@ -79,9 +79,7 @@ def test_alpha_is_kept(tmp_path: Path, rgb_image: np.ndarray, grey_image: np.nda
 
 
 def test_grey_with_alpha_becomes_rgba(tmp_path: Path, grey_image: np.ndarray) -> None:
-    Image.merge("LA", [Image.fromarray(grey_image), Image.fromarray(255 - grey_image)]).save(
-        tmp_path / "a.png"
-    )
+    Image.merge("LA", [Image.fromarray(grey_image), Image.fromarray(255 - grey_image)]).save(tmp_path / "a.png")
     _check(tmp_path / "a.png", "rgba8", np.dstack([grey_image] * 3 + [255 - grey_image]))
 
 
@@ -335,9 +333,7 @@ def test_mask_to_model_keeps_thin_and_does_not_grow_thick() -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    st.integers(16, 90), st.integers(16, 90), st.integers(8, 64), st.integers(0, 10_000), st.floats(0.0, 0.2)
-)
+@given(st.integers(16, 90), st.integers(16, 90), st.integers(8, 64), st.integers(0, 10_000), st.floats(0.0, 0.2))
 def test_every_marked_pixel_stays_near(height: int, width: int, size: int, seed: int, share: float) -> None:
     mask = np.random.default_rng(seed).random((height, width)) < share
     out = mask_to_model(mask, size)

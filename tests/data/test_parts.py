@@ -60,9 +60,7 @@ def test_pair_equals_single_renders() -> None:
     assert same(bad, render("nut", product_seed=3, image_seed=8, size=64, defect="dent", defect_seed=2))
 
 
-@pytest.mark.parametrize(
-    ("defect", "sign", "least"), [("dent", -1, 0.01), ("bump", 1, 0.01), ("hole", -1, 0.08)]
-)
+@pytest.mark.parametrize(("defect", "sign", "least"), [("dent", -1, 0.01), ("bump", 1, 0.01), ("hole", -1, 0.08)])
 @pytest.mark.parametrize("product", ["plate", "capsule", "ring"])
 def test_depth_follows_the_defect(product: str, defect: str, sign: int, least: float) -> None:
     good, bad = render_pair(product, product_seed=2, image_seed=1, defect=defect, defect_seed=9, size=96)
@@ -109,9 +107,7 @@ def test_written_dataset_has_exactly_the_mvtec_files(tmp_path: Path) -> None:
 
 def test_same_seeds_write_the_same_bytes(tmp_path: Path) -> None:
     def write(name: str) -> dict[str, bytes]:
-        folder = write_dataset(
-            tmp_path / name, product="plate", product_seed=1, seed=5, train_good=2, size=64
-        )
+        folder = write_dataset(tmp_path / name, product="plate", product_seed=1, seed=5, train_good=2, size=64)
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
 
     first = write("a")

@@ -35,9 +35,7 @@ def records() -> list[Record]:
 def test_thirds_of_each_type(records: list[Record], variant: str) -> None:
     base, test = base_split(records, variant=variant, seed=0)  # type: ignore[arg-type]
     counts = Counter((record.category, record.defect) for record in base)
-    assert counts == {
-        (category, *pair): n for category in ("nut", "bolt") for *pair, n in [("dent", 3), ("hole", 1)]
-    }
+    assert counts == {(category, *pair): n for category in ("nut", "bolt") for *pair, n in [("dent", 3), ("hole", 1)]}
     assert not {record.path for record in base} & {record.path for record in test}
     assert len(test) == 2 * (3 + 8 + 1)
     assert len(base) + len(test) == len(records) - 2 * 5

@@ -53,10 +53,6 @@ class AugmentConfig:
             if not 0 <= value <= 1:
                 raise ConfigError(f"augment.{name} is {value}; it must lie between 0 and 1")
         if self.edit + self.blend > 1:
-            raise ConfigError(
-                f"augment.edit + augment.blend is {self.edit + self.blend}; at most 1 is possible"
-            )
+            raise ConfigError(f"augment.edit + augment.blend is {self.edit + self.blend}; at most 1 is possible")
         if not 0 <= self.tps_shift <= 0.3:
-            raise ConfigError(
-                f"augment.tps_shift is {self.tps_shift}; keep it between 0 and 0.3 (0.2 starts to fold)"
-            )
+            raise ConfigError(f"augment.tps_shift is {self.tps_shift}; keep it between 0 and 0.3 (0.2 starts to fold)")

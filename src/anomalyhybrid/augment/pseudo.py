@@ -14,9 +14,7 @@ from anomalyhybrid.ops.regions import blur, dilate, soft_alpha
 from anomalyhybrid.ops.structures import KINDS, draw_region, draw_structures
 from anomalyhybrid.ops.warp import similarity_matrix
 
-FOREIGN_SHARE = (
-    0.3  # of pseudo-defects without a base set: patches of another image in place of painted structure
-)
+FOREIGN_SHARE = 0.3  # of pseudo-defects without a base set: patches of another image in place of painted structure
 REMOVAL_SHARE = 0.2  # holes and smeared-away detail, as the operation "remove" asks for
 
 
@@ -57,9 +55,8 @@ def foreign_reference(draws: Draws, color: Tensor, depth: Tensor, edge: Tensor) 
     center = draws.uniforms(2, -0.7, 0.7)
     kind = draws.choice([0.1, 0.3, 0.2, 0.1, 0.3, 0.0])
     region = draw_region(draws, kind, center, draws.log_uniform(0.05, 0.35), *color.shape[-2:])
-    donor = place(
-        *(torch.roll(x, 1, dims=0) for x in (color, depth, edge)), torch.ones_like(edge), _random_place(draws)
-    )
+    other_color, other_depth, other_edge = (torch.roll(values, 1, dims=0) for values in (color, depth, edge))
+    donor = place(other_color, other_depth, other_edge, torch.ones_like(edge), _random_place(draws))
     return Reference(color=donor.color, depth=donor.depth, edge=donor.edge, region_mask=dilate(region, 1))
 
 

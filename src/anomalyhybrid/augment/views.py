@@ -31,9 +31,7 @@ def _draw_bend(draws: Draws, config: AugmentConfig, height: int, width: int) -> 
     return total
 
 
-def draw_grids(
-    draws: Draws, config: AugmentConfig, aligned_B: Tensor, height: int, width: int
-) -> list[Tensor]:
+def draw_grids(draws: Draws, config: AugmentConfig, aligned_B: Tensor, height: int, width: int) -> list[Tensor]:
     """Draw the sampling grids of reference, depth and edge.
 
     Args:

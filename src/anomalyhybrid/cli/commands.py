@@ -59,9 +59,7 @@ def check_output(out: Path) -> Path:
     if not nearest.is_dir():
         raise DataError(f"output {out} lies below the file {nearest}; give another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise DataError(
-            f"output {out} cannot be written: {nearest} is read-only for this user; give another folder"
-        )
+        raise DataError(f"output {out} cannot be written: {nearest} is read-only for this user; give another folder")
     return out
 
 
@@ -142,9 +140,7 @@ def train(
     with Progress("training", "steps") as progress:
 
         def report(row: dict) -> None:
-            shown = [
-                f"{name} {row[name]:.3g}" for name in row if name.startswith(("fusion_mask", "edit_response"))
-            ]
+            shown = [f"{name} {row[name]:.3g}" for name in row if name.startswith(("fusion_mask", "edit_response"))]
             progress.show(
                 int(row["step"]),
                 settings.steps,
@@ -216,11 +212,7 @@ def generate(
     for category, figures in summary.items():
         print(f"  {category}")
         for name, value in figures.items():
-            shown = (
-                ", ".join(f"{key} {count}" for key, count in value.items())
-                if isinstance(value, dict)
-                else value
-            )
+            shown = ", ".join(f"{key} {count}" for key, count in value.items()) if isinstance(value, dict) else value
             print(f"    {name.replace('_', ' ')}: {shown}")
 
 
@@ -281,9 +273,7 @@ def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
     command = words[0] if words else ""
     again = shlex.join(["anomalyhybrid", *words])
     if command not in ("train", "generate"):
-        kept = (
-            "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
-        )
+        kept = "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
         return f"{kept}To do it again: {again}"
     go_on = again if "--resume" in words else f"{again} --resume"
     state = _saved_state(command, _value_of("--out", words))
@@ -316,9 +306,7 @@ def _saved_state(command: str, out: Path | None) -> str | None:
         if not path.is_file():
             return None
         step = _checkpoint_step(path)
-        return (
-            f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
-        )
+        return f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
     manifest = out / "manifest.jsonl"
     if not manifest.is_file():
         return None

@@ -140,6 +140,4 @@ def _cache(folder: Path) -> list[str]:
             "-> set ANOMALYHYBRID_CACHE to a folder that is not",
         ]
     lines.append(f"free disk space there: {free / 1e9:.1f} GB")
-    return lines + (
-        ["-> free some space before training or generating many images"] if free < _LOW_DISK else []
-    )
+    return lines + (["-> free some space before training or generating many images"] if free < _LOW_DISK else [])

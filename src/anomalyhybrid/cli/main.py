@@ -126,13 +126,9 @@ def _outside_cause(error: Exception) -> str | None:
     if number in _DISK_FULL or "No space left on device" in text:
         return f"the disk is full or its quota used up{where}; free some space and run again"
     if number in _FORBIDDEN or "Permission denied" in text or "Read-only file system" in text:
-        return (
-            f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
-        )
+        return f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return (
-            f"out of memory; use a smaller --batch-size or --size ({(text or 'no detail').splitlines()[0]})"
-        )
+        return f"out of memory; use a smaller --batch-size or --size ({(text or 'no detail').splitlines()[0]})"
     return None
 
 

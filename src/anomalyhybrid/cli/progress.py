@@ -35,9 +35,7 @@ class Progress:
         self._bar: Bar | None = None
         if console.is_terminal:
             text = TextColumn("{task.fields[note]}")
-            self._bar = Bar(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), text, console=console
-            )
+            self._bar = Bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), text, console=console)
         self._task = None
         self._printed = -_PLAIN_EVERY
         self._first: tuple[int, float] | None = None
@@ -58,9 +56,7 @@ class Progress:
         else:
             print(text, file=sys.stderr, flush=True)
 
-    def show(
-        self, done: int, total: int, *, images_per_s: float | None = None, batch: int = 1, note: str = ""
-    ) -> None:
+    def show(self, done: int, total: int, *, images_per_s: float | None = None, batch: int = 1, note: str = "") -> None:
         """Show a state.
 
         Args:

@@ -89,9 +89,7 @@ class ConditionCache:
         if measured is None:
             return edges, _stacked(maps[1], size)
         if len(measured) != len(edges):
-            raise DataError(
-                f"{len(measured)} measured depth maps for {len(edges)} images: give one for each."
-            )
+            raise DataError(f"{len(measured)} measured depth maps for {len(edges)} images: give one for each.")
         return edges, _stacked([_resized_u8(values, size) for values in measured], size)
 
     def _maps(
@@ -144,9 +142,7 @@ def _extract_pending(waiting: _Pending, extractor: Callable[[Tensor], Tensor], r
 def _square(image: ImageU8, size: int) -> ImageU8:
     """Check an image and resize it to a square."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise DataError(
-            f"conditions need uint8 RGB images (H, W, 3), got {image.dtype} {image.shape}: convert it."
-        )
+        raise DataError(f"conditions need uint8 RGB images (H, W, 3), got {image.dtype} {image.shape}: convert it.")
     if image.shape[:2] == (size, size):
         return np.ascontiguousarray(image)
     shrinks = min(image.shape[:2]) >= size
@@ -158,9 +154,7 @@ def _resized_u8(values: NDArray[np.float32], size: int) -> ImageU8:
     """Resize a measured map in [0, 1] to a square and make it uint8."""
     tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
     if values.shape != (size, size):
-        tensor = F.interpolate(
-            tensor, size=(size, size), mode="bilinear", align_corners=False, antialias=True
-        )
+        tensor = F.interpolate(tensor, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
     return tensor.mul(255.0).round().clamp(0, 255).byte().numpy()[0, 0]
 
 
@@ -177,9 +171,7 @@ def _read_map(path: Path, size: int) -> ImageU8 | None:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    values = (
-        cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if _intact(content) else None
-    )
+    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if _intact(content) else None
     if values is None or values.shape != (size, size) or values.dtype != np.uint8:
         _log.warning("damaged cache file %s: extracted again", path)
         return None
@@ -210,9 +202,7 @@ def _write_map(path: Path, map_u8: ImageU8) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".png")
     except OSError as error:
-        raise DataError(
-            f"cannot write the cache {path.parent}: {error.strerror}. Choose another folder."
-        ) from error
+        raise DataError(f"cannot write the cache {path.parent}: {error.strerror}. Choose another folder.") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(encoded.tobytes())

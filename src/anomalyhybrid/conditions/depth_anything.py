@@ -28,9 +28,7 @@ _STD = (0.229, 0.224, 0.225)
 class DepthAnythingDepth(NetworkExtractor[nn.Module]):
     """Depth Anything V2's relative inverse depth as a `DepthExtractor`."""
 
-    def __init__(
-        self, net: nn.Module, *, name: str, side: int = 518, device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, net: nn.Module, *, name: str, side: int = 518, device: torch.device | str = "cpu") -> None:
         """Wrap a network.
 
         Args:

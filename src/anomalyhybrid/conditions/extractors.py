@@ -14,9 +14,7 @@ EDGE_KINDS = ("lite", "pidinet", "hed")
 DEPTH_KINDS = ("lite", "depth_anything", "fastdepth", "measured")
 
 
-def make_edge_extractor(
-    kind: str, *, weights: Path | None = None, device: torch.device | str = "cpu"
-) -> EdgeExtractor:
+def make_edge_extractor(kind: str, *, weights: Path | None = None, device: torch.device | str = "cpu") -> EdgeExtractor:
     """Make an edge extractor.
 
     Args:

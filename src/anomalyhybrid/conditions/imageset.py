@@ -80,9 +80,7 @@ def load_image_set(
         color = to_model_u8(pixels, size)
         region = np.zeros((size, size), bool)
         if record.mask_path is not None:
-            region = mask_to_model(
-                load_mask(record.mask_path, shape=(pixels.shape[0], pixels.shape[1])), size
-            )
+            region = mask_to_model(load_mask(record.mask_path, shape=(pixels.shape[0], pixels.shape[1])), size)
         colors.append(color)
         regions.append(region)
         objects.append(object_mask(color))

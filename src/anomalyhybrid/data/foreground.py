@@ -28,9 +28,7 @@ _TINT = 0.14  # how far a shadow's colour may leave the background's, times its 
 _SOFT = 0.02  # change a pixel of the full range, at 256 px: shadows are softer, edges are steeper
 _STEEPER = 2.0
 _MOST_RIM = 0.85  # of a product lies within 1/64 of the image's side from its outline
-_RIDGE = np.diag(
-    np.array([0, 1, 1, 4, 4, 4], np.float32)
-)  # keeps the surface tame where the border is hidden
+_RIDGE = np.diag(np.array([0, 1, 1, 4, 4, 4], np.float32))  # keeps the surface tame where the border is hidden
 
 
 def object_mask(rgb_u8: np.ndarray) -> np.ndarray:
@@ -249,9 +247,7 @@ def _outline(found: np.ndarray, distance: np.ndarray) -> tuple[float, float]:
     inner = found & (cv2.erode(solid, kernel) == 0)
     outer = ~found & (cv2.dilate(solid, kernel) > 0)
     background = ~found & ~outer
-    if np.count_nonzero(inner) > _MOST_RIM * np.count_nonzero(found) or not (
-        outer.any() and background.any()
-    ):
+    if np.count_nonzero(inner) > _MOST_RIM * np.count_nonzero(found) or not (outer.any() and background.any()):
         return 0.0, 0.0
     crisp = np.median(distance[inner][::2]) / (np.median(distance[outer][::2]) + 1e-3)
     contrast = np.median(distance[found][::4]) / (np.percentile(distance[background][::4], 90) + 1e-3)

@@ -121,9 +121,7 @@ def load_mask(path: Path, *, shape: tuple[int, int]) -> np.ndarray:
         raise DataError(f"{path} is an empty mask (all 0); mark the defect in it or remove the image")
     mask = values > (0 if highest == 1 else np.iinfo(values.dtype).max // 2)
     if not mask.any():
-        raise DataError(
-            f"{path} is a mask with values up to {highest} that marks nothing; use 0 and 1, or 0 and 255"
-        )
+        raise DataError(f"{path} is a mask with values up to {highest} that marks nothing; use 0 and 1, or 0 and 255")
     return mask
 
 
@@ -210,9 +208,7 @@ def from_rgb_float(rgb: np.ndarray, like: np.ndarray) -> np.ndarray:
     if rgb.ndim != 3 or rgb.shape != (*like.shape[:2], 3):
         raise DataError(f"generated pixels of shape {rgb.shape} do not fit an image of shape {like.shape}")
     if not np.isfinite(rgb).all():
-        raise DataError(
-            "generated pixels hold values that are not finite; the weights or the input are damaged"
-        )
+        raise DataError("generated pixels hold values that are not finite; the weights or the input are damaged")
     levels = rgb @ _LUMINANCE if like.ndim == 2 else rgb
     top = np.iinfo(like.dtype).max
     colour = np.rint(np.clip(levels, 0, 1) * top).astype(like.dtype)

@@ -128,9 +128,7 @@ def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str],
         pairs, found = pair_masks(images, masks, root=root)
         problems += found
         ignored += folders + others + mask_folders + mask_others
-        records += [
-            _record(path, root, category.name, folder.name, pairs.get(path), "test") for path in images
-        ]
+        records += [_record(path, root, category.name, folder.name, pairs.get(path), "test") for path in images]
     known = {folder.name for folder in defects} | {GOOD}  # some sets keep black masks in ground_truth/good
     for folder in list_folder(category / "ground_truth")[1]:
         if folder.name not in known:

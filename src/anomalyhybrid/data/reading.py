@@ -84,9 +84,7 @@ def read_many(roots: Sequence[Path]) -> DataFolder:
         layout=folders[0].layout if len(layouts) == 1 else "mixed",
         records=tuple(_moved(record, parent) for folder in folders for record in folder.records),
         ignored=tuple(
-            (folder.root / name).relative_to(parent).as_posix()
-            for folder in folders
-            for name in folder.ignored
+            (folder.root / name).relative_to(parent).as_posix() for folder in folders for name in folder.ignored
         ),
     )
 
@@ -138,9 +136,7 @@ def read_base_set(root: Path, *, category: str | None = None) -> DataFolder:
     return _read_pairs(root, name, "defect_folders", defects)
 
 
-def _read_pairs(
-    root: Path, category: str, layout: Layout, places: dict[str, tuple[Path, Path]]
-) -> DataFolder:
+def _read_pairs(root: Path, category: str, layout: Layout, places: dict[str, tuple[Path, Path]]) -> DataFolder:
     records: list[Record] = []
     problems: list[str] = []
     ignored: list[Path] = []

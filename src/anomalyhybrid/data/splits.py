@@ -51,9 +51,7 @@ def base_split(
     for (category, defect), group in groups.items():
         ordered = sorted(group, key=lambda record: natural_key(record.relative))
         if variant == "random":
-            order = np.random.default_rng(derive(seed, "base_split", category, defect)).permutation(
-                len(ordered)
-            )
+            order = np.random.default_rng(derive(seed, "base_split", category, defect)).permutation(len(ordered))
             ordered = [ordered[index] for index in order]
         count = max(len(ordered) // 3, 1)
         base += ordered[:count]

@@ -46,7 +46,7 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
 
 def native_tensor(pixels: np.ndarray) -> Tensor:
     """Native pixels as the model sees colour, float (1, 3, H, W) in [-1, 1], at their own size."""
-    return signed_from_u8(torch.from_numpy(to_rgb_u8(pixels)).permute(2, 0, 1)[None])
+    return signed_from_u8(torch.tensor(to_rgb_u8(pixels)).permute(2, 0, 1)[None])
 
 
 def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from anomalyhybrid.errors import ConfigError
 
@@ -50,6 +51,19 @@ class GenerateConfig:
     depth_weights: str = ""
     """Weight file or folder of the depth extractor that the generator was trained with, where it is not shipped."""
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> GenerateConfig:
+        """Read settings as `dataset.json` keeps them, lists for tuples.
+
+        Raises:
+            ConfigError: An entry that this version does not know.
+        """
+        settings: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        try:
+            return cls(**settings)
+        except TypeError as error:
+            raise ConfigError(f"the set's settings are not those of this version ({error})") from error
+
     def __post_init__(self) -> None:
         for name, least in (("count", 0), ("normals", 0), ("batch_size", 1), ("max_attempts", 1)):
             if getattr(self, name) < least:
@@ -62,6 +76,4 @@ class GenerateConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must lie between 0 and 1")
         if not 0 < self.extent[0] <= self.extent[1] <= 1:
-            raise ConfigError(
-                f"generate.extent is {self.extent}; give two numbers with 0 < first <= second <= 1"
-            )
+            raise ConfigError(f"generate.extent is {self.extent}; give two numbers with 0 < first <= second <= 1")

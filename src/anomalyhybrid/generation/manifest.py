@@ -16,7 +16,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One generated image; paths are POSIX, `image` and `label_mask` relative to the set, the others to its data root."""
+    """One generated image; `image` and `label_mask` are relative to the set, the other paths to its data root."""
 
     id: str
     image: str

@@ -78,9 +78,7 @@ class Candidates:
 
     def improved(self, other: Candidates, better_B: Tensor) -> Candidates:
         """Take the other candidates where they are better."""
-        plan = Plan(
-            *(choose(better_B, getattr(other.plan, f.name), getattr(self.plan, f.name)) for f in fields(Plan))
-        )
+        plan = Plan(*(choose(better_B, getattr(other.plan, f.name), getattr(self.plan, f.name)) for f in fields(Plan)))
         rest = {
             f.name: choose(better_B, getattr(other, f.name), getattr(self, f.name))
             for f in fields(Candidates)
@@ -125,9 +123,7 @@ def _real_reference(
     color, depth, edge = _maps(pool.base, index)
     region = dilate(_mask(pool.base.region_u8, index), max(1, round(color.shape[-1] / 128)))
     its_object = _mask(pool.base.object_u8, index)
-    matrix = suit_placement(
-        draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region
-    )
+    matrix = suit_placement(draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region)
     placed = place(color, depth, edge, region, matrix)
     return replace(placed, region_mask=_cropped(draws, placed.region_mask)), index, matrix
 
@@ -159,18 +155,14 @@ def _appearance(
     return color, donor
 
 
-def _redraw(
-    model: Generator, conditions: Conditions, decoders: Sequence[Decoder], decoder_B: Tensor
-) -> DecoderOutput:
+def _redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder], decoder_B: Tensor) -> DecoderOutput:
     """Run each sample through its own decoder group; the encoder runs once."""
     stacked = conditions.stacked()
     device = stacked.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         features = model.encoder(stacked)
         parts = [
-            model.decoders[name](
-                [level[decoder_B == index] for level in features], stacked[decoder_B == index, :3]
-            )
+            model.decoders[name]([level[decoder_B == index] for level in features], stacked[decoder_B == index, :3])
             if bool((decoder_B == index).any())
             else None
             for index, name in enumerate(decoders)
@@ -261,9 +253,7 @@ def accepted_candidates(
         missing = (~best.accepted).nonzero()[:, 0]
         if not len(missing):
             break
-        again = draw_candidates(
-            model, pool, config, category, [indices[i] for i in missing.tolist()], attempt
-        )
+        again = draw_candidates(model, pool, config, category, [indices[i] for i in missing.tolist()], attempt)
         spread = torch.zeros(len(indices), dtype=torch.long, device=missing.device)
         spread[missing] = torch.arange(len(missing), device=missing.device)
         wide = _spread(again, spread)

@@ -16,7 +16,7 @@ from torch import Tensor
 from anomalyhybrid.data.files import append_text, make_folder
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import GOOD, Record
-from anomalyhybrid.generation.compose import Composed, at_native_size, compose, native_tensor, resized
+from anomalyhybrid.generation.compose import at_native_size, compose, native_tensor, resized
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
 from anomalyhybrid.generation.pipeline import Candidates, image_seed
@@ -63,9 +63,7 @@ class SetWriter:
         """Finish and write candidates; `colors_u8` are the targets at the model's size, uint8 (B, 3, S, S)."""
 
         def finish(position: int) -> Row:
-            return self._write_defect(
-                candidates, colors_u8[position : position + 1], position, indices[position]
-            )
+            return self._write_defect(candidates, colors_u8[position : position + 1], position, indices[position])
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             return list(threads.map(finish, range(len(indices))))

@@ -64,8 +64,8 @@ def bend(draws: Draws, depth: Tensor, edge: Tensor, region_mask: Tensor) -> tupl
     magnitude = draws.uniforms(18, 0.5, 1.0) * torch.where(draws.uniforms(18) < 0.5, -1.0, 1.0)
     common = draws.uniforms(2, -1, 1)[:, None]
     shifts = (0.22 * magnitude.reshape(-1, 9, 2) + 0.25 * common).clamp(-0.4, 0.4)
-    field = local_tps_displacement(center, radius, shifts, *depth.shape[-2:])
-    grid = identity_grid(depth.shape[0], *depth.shape[-2:], depth.device) + field
+    field = local_tps_displacement(center, radius, shifts, depth.shape[2], depth.shape[3])
+    grid = identity_grid(depth.shape[0], depth.shape[2], depth.shape[3], depth.device) + field
     warped = sample(torch.cat([depth, edge], dim=1), grid)
     return warped[:, :1], warped[:, 1:]
 
@@ -104,6 +104,4 @@ def edit_maps(
     edited_depth = torch.where(twice, again[0], edited_depth).clamp(-1, 1)
     edited_edge = torch.where(twice, again[1], edited_edge).clamp(-1, 1)
     alpha = soft_alpha(region_mask, FEATHER)
-    return torch.lerp(depth, edited_depth, alpha), torch.lerp(
-        edge, edited_edge, (region_mask > 0).to(edge.dtype)
-    )
+    return torch.lerp(depth, edited_depth, alpha), torch.lerp(edge, edited_edge, (region_mask > 0).to(edge.dtype))

@@ -20,9 +20,7 @@ def relief_shading(relief: Tensor, azimuth_B: Tensor) -> Tensor:
     smooth = blur(relief, relief.shape[-1] / 256)
     slope_x = 0.5 * (torch.roll(smooth, -1, 3) - torch.roll(smooth, 1, 3))
     slope_y = 0.5 * (torch.roll(smooth, -1, 2) - torch.roll(smooth, 1, 2))
-    toward = slope_x * torch.cos(azimuth_B).view(-1, 1, 1, 1) + slope_y * torch.sin(azimuth_B).view(
-        -1, 1, 1, 1
-    )
+    toward = slope_x * torch.cos(azimuth_B).view(-1, 1, 1, 1) + slope_y * torch.sin(azimuth_B).view(-1, 1, 1, 1)
     return toward * (relief.shape[-1] / 256)
 
 
@@ -45,7 +43,5 @@ def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
     local = blur(unit, 8 * image.shape[-1] / 256).mean(dim=1, keepdim=True)
     floor = structure.relief.abs() * wear * (0.15 + local)
     lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss * shade.clamp(0, 1) * (0.1 + local) + floor
-    stained = torch.lerp(
-        lit, (structure.tint + 1) * 0.5 * (1 + 0.5 * shade), structure.tint_alpha.expand_as(lit)
-    )
+    stained = torch.lerp(lit, (structure.tint + 1) * 0.5 * (1 + 0.5 * shade), structure.tint_alpha.expand_as(lit))
     return (stained * 2 - 1).clamp(-1, 1)

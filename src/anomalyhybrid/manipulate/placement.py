@@ -100,10 +100,7 @@ def suit_placement(
     Returns:
         Maps from the target's to the reference's coordinates, float (B, 2, 3).
     """
-    small = [
-        F.interpolate(x, (SIDE, SIDE), mode="area")
-        for x in (target, object_mask, reference, reference_object)
-    ]
+    small = [F.interpolate(x, (SIDE, SIDE), mode="area") for x in (target, object_mask, reference, reference_object)]
     region = F.adaptive_max_pool2d(region_mask, SIDE)
     area = region.sum(dim=(1, 2, 3)).clamp_min(1e-6)
     off_before = (region * (1 - small[3])).sum(dim=(1, 2, 3)) / area

@@ -60,9 +60,7 @@ def place(color: Tensor, depth: Tensor, edge: Tensor, region_mask: Tensor, matri
     return Reference(color=warped[:, :3], depth=warped[:, 3:4], edge=warped[:, 4:], region_mask=region)
 
 
-def from_structure(
-    draws: Draws, structure: Structure, color: Tensor, depth: Tensor, edge: Tensor
-) -> Reference:
+def from_structure(draws: Draws, structure: Structure, color: Tensor, depth: Tensor, edge: Tensor) -> Reference:
     """Make a reference by painting a procedural structure on the target itself; arguments as in `Reference`."""
     from_edge = (structure.edge * 2 - 1).clamp(-1, 1)
     return Reference(

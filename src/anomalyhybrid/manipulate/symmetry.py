@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TOLERANCE = (
-    1.25  # a turned image may differ this many times as much from the others as they do among themselves
-)
+TOLERANCE = 1.25  # a turned image may differ this many times as much from the others as they do among themselves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -21,12 +23,8 @@ class Branch(nn.Module):
     def __init__(self, config: GeneratorConfig, outputs: int) -> None:
         super().__init__()
         widths = scale_widths(config)[::-1]
-        self.ups = nn.ModuleList(
-            UpBlock(coarse, fine) for coarse, fine in zip(widths, widths[1:], strict=False)
-        )
-        self.projections = nn.ModuleList(
-            nn.Conv2d(fine, fine, 1) for fine in (widths[1:] if config.skips else ())
-        )
+        self.ups = nn.ModuleList(UpBlock(coarse, fine) for coarse, fine in pairwise(widths))
+        self.projections = nn.ModuleList(nn.Conv2d(fine, fine, 1) for fine in (widths[1:] if config.skips else ()))
         self.head = nn.Conv2d(widths[-1], outputs, 7, padding=3, padding_mode="reflect")
 
     def forward(self, features: list[Tensor]) -> Tensor:

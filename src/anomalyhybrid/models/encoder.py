@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from anomalyhybrid.models.blocks import ResidualBlock, conv_block
@@ -20,9 +22,7 @@ class Encoder(nn.Module):
         super().__init__()
         widths = scale_widths(config)
         self.stem = conv_block(channels, widths[0], 7)
-        self.downs = nn.ModuleList(
-            conv_block(fine, coarse, 3, stride=2) for fine, coarse in zip(widths, widths[1:], strict=False)
-        )
+        self.downs = nn.ModuleList(conv_block(fine, coarse, 3, stride=2) for fine, coarse in pairwise(widths))
         self.blocks = nn.Sequential(*(ResidualBlock(widths[-1]) for _ in range(config.blocks)))
 
     def forward(self, stacked: Tensor) -> list[Tensor]:

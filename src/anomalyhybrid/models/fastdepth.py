@@ -57,9 +57,7 @@ class FastDepth(nn.Module):
         """
         height, width = image_B3HW.shape[-2:]
         if height % _STEP or width % _STEP:
-            raise DataError(
-                f"FastDepth needs sides that are multiples of {_STEP}, got {height}x{width}: resize."
-            )
+            raise DataError(f"FastDepth needs sides that are multiples of {_STEP}, got {height}x{width}: resize.")
         x = (image_B3HW + 1.0) / 2.0
         skips: list[Tensor] = []
         for number in range(27):

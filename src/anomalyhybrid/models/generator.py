@@ -56,8 +56,7 @@ def save_generator(path: Path, model: Generator, metadata: dict[str, str], *, ha
     from safetensors.torch import save_file
 
     state = {
-        key: (value.half() if half else value.float()).contiguous().cpu()
-        for key, value in model.state_dict().items()
+        key: (value.half() if half else value.float()).contiguous().cpu() for key, value in model.state_dict().items()
     }
     entries = {**metadata, "generator": json.dumps(asdict(model.config))}
     temporary = path.with_name(path.name + ".tmp")
@@ -86,9 +85,7 @@ def load_generator(path: Path) -> tuple[Generator, dict[str, str]]:
             metadata = dict(file.metadata() or {})
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise WeightsError(
-            f"{path} is not a readable safetensors file ({error}); train or copy it again"
-        ) from error
+        raise WeightsError(f"{path} is not a readable safetensors file ({error}); train or copy it again") from error
     if "generator" not in metadata:
         raise WeightsError(f"{path} holds no generator of anomalyhybrid (no configuration in its metadata)")
     settings = json.loads(metadata["generator"])

@@ -28,17 +28,13 @@ class LiteUNetConfig:
 
     def __post_init__(self) -> None:
         if len(self.widths) < 2 or min(self.widths) < 4:
-            raise ConfigError(
-                f"widths={self.widths}: at least two levels of at least 4 channels each are needed."
-            )
+            raise ConfigError(f"widths={self.widths}: at least two levels of at least 4 channels each are needed.")
 
 
 class ConvUnit(nn.Module):
     """Convolution, batch norm (absent when folded), optional ReLU."""
 
-    def __init__(
-        self, before: int, after: int, *, kernel: int = 3, stride: int = 1, folded: bool = False
-    ) -> None:
+    def __init__(self, before: int, after: int, *, kernel: int = 3, stride: int = 1, folded: bool = False) -> None:
         super().__init__()
         self.conv = nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=folded)
         self.norm = None if folded else nn.BatchNorm2d(after)
@@ -80,9 +76,7 @@ class LiteUNet(nn.Module):
         )
         self.refine = nn.ModuleList(ConvUnit(w, w, folded=folded) for w in widths)
         self.context = nn.Conv2d(widths[-1], widths[-1], 1)
-        self.lateral = nn.ModuleList(
-            ConvUnit(deep, w, kernel=1, folded=folded) for w, deep in pairwise(widths)
-        )
+        self.lateral = nn.ModuleList(ConvUnit(deep, w, kernel=1, folded=folded) for w, deep in pairwise(widths))
         self.merge = nn.ModuleList(ConvUnit(w, w, folded=folded) for w in widths[:-1])
         self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
         with torch.no_grad():  # the four sub-pixels start equal, so that no checkerboard has to be unlearned
@@ -116,9 +110,7 @@ class LiteUNet(nn.Module):
             skips.append(x)
         x = x + self.context(x.mean(dim=(2, 3), keepdim=True))
         for level in range(len(self.merge) - 1, -1, -1):
-            raised = F.interpolate(
-                self.lateral[level](x), scale_factor=2, mode="bilinear", align_corners=False
-            )
+            raised = F.interpolate(self.lateral[level](x), scale_factor=2, mode="bilinear", align_corners=False)
             x = F.relu(raised + skips[level])
             x = F.relu(self.merge[level](x) + x)
         logits = F.pixel_shuffle(self.head(x), 2)
@@ -136,9 +128,7 @@ class LiteUNet(nn.Module):
                 state |= {f"{name}.{key}": value.cpu() for key, value in module.folded_state().items()}
         for name in ("context", "head"):
             part = self.get_submodule(name)
-            state |= {
-                f"{name}.{key}": value.detach().float().cpu() for key, value in part.state_dict().items()
-            }
+            state |= {f"{name}.{key}": value.detach().float().cpu() for key, value in part.state_dict().items()}
         bare = LiteUNet(LiteUNetConfig(widths=self.config.widths, folded=True))
         return load_into(bare, state, name="the folded lite U-Net").eval()
 

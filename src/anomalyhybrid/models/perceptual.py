@@ -56,9 +56,7 @@ class VggFeatures(nn.Module):
         own = self.state_dict()
         missing = [key for key in own if key not in state or state[key].shape != own[key].shape]
         if missing:
-            raise WeightsError(
-                f"VGG weights lack {missing[:4]} ({len(missing)} keys); give torchvision's state dict"
-            )
+            raise WeightsError(f"VGG weights lack {missing[:4]} ({len(missing)} keys); give torchvision's state dict")
         self.load_state_dict({key: state[key].float() for key in own})
         return self
 

@@ -82,9 +82,7 @@ def missing_message(name: str, tried: list[str]) -> str:
         The message, with what to do at its end.
     """
     places = "".join(f"\n  {number}. {line}" for number, line in enumerate(tried, 1))
-    return (
-        f"weights {name!r} not found. Looked in:{places}\nGive a path, or put the file into {cache_folder()}."
-    )
+    return f"weights {name!r} not found. Looked in:{places}\nGive a path, or put the file into {cache_folder()}."
 
 
 def _from_hub(repo: str, name: str, *, allow_download: bool, tried: list[str]) -> Path | None:
@@ -147,9 +145,7 @@ def sha256_of(path: Path) -> str:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
     except OSError as error:
-        raise WeightsError(
-            f"cannot read weights {path}: {error.strerror}. Give the path of the file."
-        ) from error
+        raise WeightsError(f"cannot read weights {path}: {error.strerror}. Give the path of the file.") from error
     return digest.hexdigest()
 
 
@@ -222,9 +218,7 @@ def load_torch_file(path: Path, *, sha256: str | None) -> dict[str, Tensor]:
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict):
-        raise WeightsError(
-            f"{path} holds a {type(state).__name__}, not a state dict. Give a state dict's file."
-        )
+        raise WeightsError(f"{path} holds a {type(state).__name__}, not a state dict. Give a state dict's file.")
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 

@@ -38,6 +38,11 @@ class Draws:
         """All rows from one generator, on the CPU."""
         return cls(torch.rand(batch, columns, generator=generator))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Draws]) -> Draws:
+        """The rows of several batches as one batch, nothing handed out yet."""
+        return cls(torch.cat([part._rows for part in parts]))
+
     def to(self, device: torch.device | str) -> Draws:
         """The same rows on another device, nothing handed out yet."""
         return Draws(self._rows.to(device, non_blocking=True))
@@ -55,9 +60,7 @@ class Draws:
         """Uniform numbers in [low, high), float (B, count)."""
         start, self._next = self._next, self._next + count
         if self._next > self._rows.shape[1]:
-            raise RuntimeError(
-                f"a sample asked for {self._next} random numbers; its row has {self._rows.shape[1]}"
-            )
+            raise RuntimeError(f"a sample asked for {self._next} random numbers; its row has {self._rows.shape[1]}")
         return self._rows[:, start : self._next] * (high - low) + low
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -87,6 +90,4 @@ class Draws:
     def choice(self, weights: Sequence[float]) -> Tensor:
         """Index drawn in proportion to weights, long (B,)."""
         cumulative = constant(weights, self._rows.device).cumsum(0)
-        return torch.searchsorted(cumulative, self.uniform() * cumulative[-1], right=True).clamp_max(
-            len(weights) - 1
-        )
+        return torch.searchsorted(cumulative, self.uniform() * cumulative[-1], right=True).clamp_max(len(weights) - 1)

@@ -70,9 +70,7 @@ def smooth_noise(draws_BCKK: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(draws_BCKK, (height, width), mode="bicubic", align_corners=False) * 1.3
 
 
-def blob(
-    center_B2: Tensor, radii_B2: Tensor, angle_B: Tensor, noise_BHW: Tensor, roughness_B: Tensor
-) -> Tensor:
+def blob(center_B2: Tensor, radii_B2: Tensor, angle_B: Tensor, noise_BHW: Tensor, roughness_B: Tensor) -> Tensor:
     """Irregular ellipses.
 
     Args:
@@ -90,9 +88,7 @@ def blob(
     cosine, sine = torch.cos(angle_B)[:, None, None], torch.sin(angle_B)[:, None, None]
     along = offset[..., 0] * cosine + offset[..., 1] * sine
     across = offset[..., 1] * cosine - offset[..., 0] * sine
-    radius = torch.sqrt(
-        (along / radii_B2[:, 0, None, None]) ** 2 + (across / radii_B2[:, 1, None, None]) ** 2
-    )
+    radius = torch.sqrt((along / radii_B2[:, 0, None, None]) ** 2 + (across / radii_B2[:, 1, None, None]) ** 2)
     return (radius + roughness_B[:, None, None] * noise_BHW < 1.0).float()[:, None]
 
 
@@ -140,9 +136,7 @@ def polygon(vertices_BK2: Tensor, height: int, width: int) -> Tensor:
         start, end = vertices_BK2[:, index, None, None], following[:, index, None, None]
         crosses = (start[..., 1] > grid[..., 1]) != (end[..., 1] > grid[..., 1])
         rise = end[..., 1] - start[..., 1]
-        slope = (end[..., 0] - start[..., 0]) / torch.where(
-            rise.abs() < 1e-9, torch.full_like(rise, 1e-9), rise
-        )
+        slope = (end[..., 0] - start[..., 0]) / torch.where(rise.abs() < 1e-9, torch.full_like(rise, 1e-9), rise)
         inside ^= crosses & (grid[..., 0] < slope * (grid[..., 1] - start[..., 1]) + start[..., 0])
     return inside.float()[:, None]
 

@@ -66,9 +66,7 @@ def _outline(draws: Draws, center_B2: Tensor, radius_B: Tensor, corners: int) ->
     return center_B2[:, None] + around
 
 
-def draw_region(
-    draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor, height: int, width: int
-) -> Tensor:
+def draw_region(draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor, height: int, width: int) -> Tensor:
     """Draw the outline of each structure.
 
     Args:
@@ -95,9 +93,7 @@ def draw_region(
     family = torch.where((family == 2) & draws.happens(0.5), torch.zeros_like(family), family)
     choose = family.view(-1, 1, 1, 1)
     region = torch.where(choose == 0, blobs, torch.where(choose == 1, strokes, polygons))
-    dot = blob(
-        center_B2, torch.full_like(center_B2, 2 * pixel), torch.zeros_like(extent_B), noise * 0, extent_B * 0
-    )
+    dot = blob(center_B2, torch.full_like(center_B2, 2 * pixel), torch.zeros_like(extent_B), noise * 0, extent_B * 0)
     return torch.maximum(region, dot)
 
 

@@ -42,17 +42,13 @@ def thin_plate_displacement(points_BN2: Tensor, shifts_BN2: Tensor, queries_BM2:
     batch, count, _ = points_BN2.shape
     ones = points_BN2.new_ones(batch, count, 1)
     affine = torch.cat([ones, points_BN2], dim=2)
-    kernel = _radial(
-        torch.cdist(points_BN2, points_BN2, compute_mode="donot_use_mm_for_euclid_dist").square()
-    )
+    kernel = _radial(torch.cdist(points_BN2, points_BN2, compute_mode="donot_use_mm_for_euclid_dist").square())
     system = points_BN2.new_zeros(batch, count + 3, count + 3)
     system[:, :count, :count] = kernel
     system[:, :count, count:] = affine
     system[:, count:, :count] = affine.transpose(1, 2)
     values = torch.cat([shifts_BN2, shifts_BN2.new_zeros(batch, 3, 2)], dim=1)
-    solved, _ = torch.linalg.solve_ex(
-        system.double(), values.double()
-    )  # unlike solve, it does not wait for a GPU
+    solved, _ = torch.linalg.solve_ex(system.double(), values.double())  # unlike solve, it does not wait for a GPU
     weights = solved.to(points_BN2.dtype)
     distances = torch.cdist(queries_BM2, points_BN2, compute_mode="donot_use_mm_for_euclid_dist").square()
     query_affine = torch.cat([queries_BM2.new_ones(batch, queries_BM2.shape[1], 1), queries_BM2], dim=2)
@@ -65,9 +61,7 @@ def _window_lattice(side: int, device: torch.device) -> Tensor:
     return torch.stack(torch.meshgrid(line, line, indexing="ij"), dim=-1).reshape(-1, 2)
 
 
-def local_tps_displacement(
-    center_B2: Tensor, radius_B: Tensor, shifts_B92: Tensor, height: int, width: int
-) -> Tensor:
+def local_tps_displacement(center_B2: Tensor, radius_B: Tensor, shifts_B92: Tensor, height: int, width: int) -> Tensor:
     """Displacement field of a local thin-plate spline: 3x3 control points move inside a window, the rest rests.
 
     A ring of fixed points around the window and the image's corners anchor the spline, and the field fades to

@@ -71,9 +71,7 @@ def demo(out: Path, *, announce: Announce, report: Callable[[int, int], None] | 
         announce("writing the page")
         write_sheet(making, making / "sheet.html")
         lines = _summary(making, time.monotonic() - started)
-        write_text_atomic(
-            making / MARKER, json.dumps({"made_by": "anomalyhybrid demo", "summary": lines}, indent=2)
-        )
+        write_text_atomic(making / MARKER, json.dumps({"made_by": "anomalyhybrid demo", "summary": lines}, indent=2))
         _take_place(making, out)
     finally:
         shutil.rmtree(making, ignore_errors=True)
@@ -98,9 +96,7 @@ def _take_place(making: Path, out: Path) -> None:
     except OSError as error:
         if old.exists() and not out.exists():
             old.rename(out)
-        raise DataError(
-            f"{out} cannot be replaced: {error.strerror}; name another folder with --out"
-        ) from error
+        raise DataError(f"{out} cannot be replaced: {error.strerror}; name another folder with --out") from error
     shutil.rmtree(old, ignore_errors=True)
 
 

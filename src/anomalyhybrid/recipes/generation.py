@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -102,9 +102,7 @@ class Job:
             drawn = redraw_normals(self.model.generator, pool, self.config, category, indices)
             target, reference, decoder, color, output = drawn
             moved = DecoderOutput(*(part.cpu() for part in output))
-            return writer.write_normals(
-                (target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices
-            )
+            return writer.write_normals((target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices)
         candidates = accepted_candidates(self.model.generator, pool, self.config, category, indices)
         colors = pool.normals.color_u8[candidates.target_index].cpu()
         return writer.write_defects(_to_cpu(candidates), colors, indices)
@@ -116,9 +114,7 @@ def _to_cpu(candidates: Candidates) -> Candidates:
     return Candidates(plan=plan, **rest)
 
 
-def _category_pools(
-    model: Model, sources: Sources, config: GenerateConfig, cache: Path
-) -> dict[str, CategoryPool]:
+def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:
     """Load images and maps of each category onto the device."""
     device = best_device()
     metadata = model.metadata
@@ -250,13 +246,9 @@ def _finished(out: Path, description: dict) -> set[str]:
     before = read_dataset(out)
     for key in ("config", "model", "categories", "data", "base_set"):
         if before.get(key) != description[key]:
-            raise DataError(
-                f"{out} was begun with another {key}; resume with the same settings or give another --out"
-            )
+            raise DataError(f"{out} was begun with another {key}; resume with the same settings or give another --out")
     rows = read_rows(out) if (out / MANIFEST).exists() else []
-    kept = [
-        row for row in rows if all((out / path).is_file() for path in (row.image, row.label_mask) if path)
-    ]
+    kept = [row for row in rows if all((out / path).is_file() for path in (row.image, row.label_mask) if path)]
     write_rows(out, kept)
     return {row.id for row in kept}
 
@@ -315,9 +307,7 @@ def summarise(rows: Sequence[Row]) -> dict:
             kinds = dict.fromkeys(row.defect for row in defects)
             entry["by_defect"] = {kind: sum(row.defect == kind for row in defects) for kind in kinds}
             entry["images_changed_outside"] = sum(row.changed_outside > 0 for row in defects)
-            entry["share_changed_over_6"] = round(
-                sum(row.change_inside > 6 for row in defects) / len(defects), 4
-            )
+            entry["share_changed_over_6"] = round(sum(row.change_inside > 6 for row in defects) / len(defects), 4)
             entry["not_accepted"] = sum(not row.accepted for row in defects)
             entry["mean_mask_area"] = round(sum(row.mask_area for row in defects) / len(defects), 1)
             for decoder in dict.fromkeys(row.decoder for row in defects):
@@ -349,9 +339,7 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     rows = {row.id: row for row in read_rows(dataset)}
     if image_id not in rows:
         raise DataError(f"{dataset} has no image {image_id!r}; its ids run like {next(iter(rows), 'none')!r}")
-    settings = description["config"]
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-    config = GenerateConfig(**values)
+    config = GenerateConfig.from_json(description["config"])
     run = description["model"]["run"]
     model = load_model(run if run == "shipped" else os.path.join(dataset, run))
     if model.sha256 != description["model"]["sha256"]:
@@ -380,8 +368,3 @@ def _write_only(job: Job, category: str, is_defect: bool, indices: Sequence[int]
                 (job.folder / path).unlink(missing_ok=True)
     wanted = next(row for row in rows if row.id == image_id)
     return resolve_inside(job.folder, wanted.image)
-
-
-def with_count(config: GenerateConfig, count: int, normals: int) -> GenerateConfig:
-    """The same settings for another number of images."""
-    return replace(config, count=count, normals=normals)

@@ -78,9 +78,7 @@ class Survey:
             found.append("8-bit and 16-bit images are mixed; check that they were exposed alike")
         small = sum(count for sides, count in self.sizes.items() if min(sides) < size)
         if small:
-            found.append(
-                f"{small} images are smaller than the model's {size} px and get enlarged; see --size"
-            )
+            found.append(f"{small} images are smaller than the model's {size} px and get enlarged; see --size")
         squeezed = sum(count for sides, count in self.sizes.items() if max(sides) > _SQUEEZED * min(sides))
         if squeezed:
             found.append(f"{squeezed} images are far from square and get squeezed; crop them where you can")
@@ -124,9 +122,7 @@ def prepare(
     """
     TrainConfig(size=size)  # the same limits
     started = time.monotonic()
-    sources = read_sources(
-        data, base_set, base_part="all", seed=0, skip_unreadable=skip_unreadable, announce=announce
-    )
+    sources = read_sources(data, base_set, base_part="all", seed=0, skip_unreadable=skip_unreadable, announce=announce)
     edges, depths = make_extractors(edge, depth, edge_weights, depth_weights, best_device())
     announce(f"edges by {edges.name}, depth by {depths.name}, {size} px")
     folder = condition_folder(cache)

@@ -31,8 +31,6 @@ from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
 
-ARRAYS = ("good", "defective", "label_mask", "object_mask")
-
 
 def _draw_pair(index: int, *, products: Sequence[str], size: int, seed: int) -> tuple[np.ndarray, ...]:
     """Draw one scene without and with its defect: two images, the label mask, the object mask."""
@@ -48,7 +46,7 @@ def _draw_pair(index: int, *, products: Sequence[str], size: int, seed: int) -> 
 
 
 def render(out: Path, *, scenes: int, held_out: Sequence[str], size: int, seed: int, workers: int) -> None:
-    """Draw scene pairs into one .npz file of uint8 arrays named as `ARRAYS`.
+    """Draw scene pairs into one .npz file: arrays good, defective, label_mask, object_mask.
 
     Raises:
         ConfigError: A held-out product is not known.
@@ -59,9 +57,9 @@ def render(out: Path, *, scenes: int, held_out: Sequence[str], size: int, seed: 
     draw = partial(_draw_pair, products=products, size=size, seed=seed)
     with ProcessPoolExecutor(workers) as pool:
         drawn = list(pool.map(draw, range(scenes), chunksize=8))
-    arrays = {name: np.stack([pair[position] for pair in drawn]) for position, name in enumerate(ARRAYS)}
+    good, defective, label_mask, object_mask = (np.stack(part) for part in zip(*drawn, strict=True))
     temporary = out.with_name(f"partial-{out.name}")
-    np.savez(temporary, **arrays)
+    np.savez(temporary, good=good, defective=defective, label_mask=label_mask, object_mask=object_mask)
     temporary.replace(out)
 
 
@@ -106,17 +104,13 @@ def train(scenes: Path, students: Path, out: Path, config: TrainConfig) -> None:
     out.mkdir(parents=True, exist_ok=True)
     files = RunFiles(folder=out, fingerprint="shipped", metadata=metadata)
     features = perceptual_network(config, print)
-    trainer = Trainer(
-        config, loss_preset(config.loss), pool, initial_generator(config, print), features, files
-    )
+    trainer = Trainer(config, loss_preset(config.loss), pool, initial_generator(config, print), features, files)
     trainer.run(report=lambda row: print(json.dumps(row), flush=True))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line; render or train."""
-    parser = argparse.ArgumentParser(
-        prog="python -m anomalyhybrid.recipes.shipped_generator", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m anomalyhybrid.recipes.shipped_generator", description=__doc__)
     parser.add_argument("step", choices=["render", "train"])
     parser.add_argument("--scenes", type=Path, required=True, help="the .npz file between the two steps")
     parser.add_argument("--count", type=int, default=2400, help="scenes to render")
@@ -129,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--view-block", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     if given.step == "render":
@@ -145,7 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = TrainConfig(
         size=given.size, steps=given.steps, max_minutes=given.minutes, start="scratch", seed=given.seed
     )
-    config = replace(config, batch_size=given.batch_size, vgg_weights=given.vgg_weights, journal_every=100)
+    config = replace(
+        config,
+        view_block=given.view_block,
+        batch_size=given.batch_size,
+        vgg_weights=given.vgg_weights,
+        journal_every=100,
+    )
     train(given.scenes, given.students, given.out, config)
 
 

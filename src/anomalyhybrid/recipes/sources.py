@@ -65,9 +65,7 @@ def read_sources(
     announce(folder.describe())
     normals = folder.normals()
     if not normals:
-        raise DataError(
-            f"{folder.root} holds no good image to learn from; put them in a folder, or below train/good"
-        )
+        raise DataError(f"{folder.root} holds no good image to learn from; put them in a folder, or below train/good")
     records: list[Record] = []
     for root in base_set:
         records += _base_records(root, folder.categories, announce)

@@ -14,9 +14,7 @@ from torch import Generator, Tensor
 from anomalyhybrid.seeding import derive, stream
 
 
-def uniform(
-    generator: Generator, shape: tuple[int, ...], low: float, high: float, device: torch.device
-) -> Tensor:
+def uniform(generator: Generator, shape: tuple[int, ...], low: float, high: float, device: torch.device) -> Tensor:
     """Draw float32 values in [low, high) on the CPU and move them to the device."""
     return (torch.rand(shape, generator=generator) * (high - low) + low).to(device)
 
@@ -142,13 +140,9 @@ def photometric(image_B3HW: Tensor, *, seed: int, step: int) -> Tensor:
 
     x = image_B3HW
     grey = x.mean(dim=1, keepdim=True)
-    saturation = torch.where(
-        chance(0.2), torch.zeros(one, device=device), uniform(generator, one, 0.4, 1.5, device)
-    )
+    saturation = torch.where(chance(0.2), torch.zeros(one, device=device), uniform(generator, one, 0.4, 1.5, device))
     x = grey + (x - grey) * saturation
-    mix = (
-        torch.eye(3, device=device) + uniform(generator, (batch, 3, 3), -0.2, 0.2, device) * chance(0.5)[:, 0]
-    )
+    mix = torch.eye(3, device=device) + uniform(generator, (batch, 3, 3), -0.2, 0.2, device) * chance(0.5)[:, 0]
     x = torch.einsum("bij,bjhw->bihw", mix, x).clamp(0, 1)
     light = uniform(generator, (batch, 1, 3, 3), 0.5, 1.5, device)
     field = F.interpolate(light, size=x.shape[-2:], mode="bicubic", align_corners=False)

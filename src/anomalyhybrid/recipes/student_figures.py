@@ -149,9 +149,7 @@ def edge_figures(net: nn.Module, hed: Hed, scenes: StudentSet, *, batch: int = 3
 
 
 @torch.inference_mode()
-def depth_figures(
-    net: nn.Module, fastdepth: FastDepth, scenes: StudentSet, *, batch: int = 32
-) -> dict[str, float]:
+def depth_figures(net: nn.Module, fastdepth: FastDepth, scenes: StudentSet, *, batch: int = 32) -> dict[str, float]:
     """Compare the depth student with the true depth and with FastDepth; means over pictures.
 
     Args:

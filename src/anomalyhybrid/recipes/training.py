@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -82,14 +82,10 @@ def train(
     pool, names = _load_pool(sources, config, condition_folder(cache), announce)
     fingerprint = _fingerprint(config, pool)
     generator = initial_generator(config, announce)
-    files = RunFiles(
-        folder=out, fingerprint=fingerprint, metadata=names | {"categories": ",".join(sources.categories)}
-    )
+    files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | {"categories": ",".join(sources.categories)})
     features = perceptual_network(config, announce)
     if not resume:
-        write_text_atomic(
-            out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False)
-        )
+        write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
     trainer = Trainer(config, loss_preset(config.loss), pool, generator, features, files)
     steps = trainer.run(resume=resume, report=report)
     announce(f"trained {steps} steps; generator in {out / 'generator.safetensors'}")
@@ -100,9 +96,7 @@ def _load_pool(
     sources: Sources, config: TrainConfig, cache: Path, announce: Announce
 ) -> tuple[TrainingPool, dict[str, str]]:
     """Load images and conditions; the extractors' names go into the generator's file."""
-    edge, depth = make_extractors(
-        config.edge, config.depth, config.edge_weights, config.depth_weights, best_device()
-    )
+    edge, depth = make_extractors(config.edge, config.depth, config.edge_weights, config.depth_weights, best_device())
 
     def load(records: Sequence) -> ImageSet:
         return load_image_set(
@@ -143,7 +137,7 @@ def initial_generator(config: TrainConfig, announce: Announce) -> Generator:
         WeightsError: The start cannot be read.
     """
     wanted = generator_preset(config.preset)
-    wanted = GeneratorConfig(**(asdict(wanted) | {"decoders": config.decoders}))
+    wanted = replace(wanted, decoders=config.decoders)
     if config.start == "auto":
         path = shipped(SHIPPED_GENERATOR)
         if load_generator(path)[0].config != wanted:
@@ -156,9 +150,7 @@ def initial_generator(config: TrainConfig, announce: Announce) -> Generator:
         return _random_generator(wanted, config.seed)
     generator, _ = load_generator(Path(config.start))
     if generator.config != wanted:
-        raise ConfigError(
-            f"train.start {config.start} holds {generator.config}, but the preset needs {wanted}"
-        )
+        raise ConfigError(f"train.start {config.start} holds {generator.config}, but the preset needs {wanted}")
     announce(f"start: {config.start}")
     return generator
 
@@ -176,9 +168,7 @@ def perceptual_network(config: TrainConfig, announce: Announce) -> VggFeatures |
         WeightsError: The weights cannot be read or do not fit.
     """
     if not config.vgg_weights:
-        announce(
-            "no perceptual term: give --vgg-weights (VGG16, torchvision keys, safetensors) for the paper's Eq. 2"
-        )
+        announce("no perceptual term: give --vgg-weights (VGG16, torchvision keys, safetensors) for the paper's Eq. 2")
         return None
     state = load_safetensors(Path(config.vgg_weights))
     stages = 5 if "features.24.weight" in state else 4

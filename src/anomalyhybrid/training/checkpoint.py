@@ -26,8 +26,8 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[st
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], prefix: str) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        kind, index, name = key.split("/", 2)
-        if kind == prefix:
+        if key.startswith(f"{prefix}/"):
+            _, index, name = key.split("/", 2)
             state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -105,9 +105,7 @@ def load_checkpoint(
         )
     for name, module in modules.items():
         prefix = f"{name}/"
-        module.load_state_dict(
-            {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-        )
+        module.load_state_dict({key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)})
     for name, optimizer in optimizers.items():
         _load_optimizer(optimizer, tensors, name)
     return int(json.loads(metadata["step"]))

@@ -27,6 +27,10 @@ class LossConfig:
     """Weight of the mean absolute difference of the whole image; 0 in the paper."""
     region_weight: float = 10.0
     """Weight of the mean absolute difference inside edited regions; 0 in the paper."""
+    fusion_weight: float = 2.0
+    """Weight of the term that opens the fusion mask where the content is wrong; 0 in the paper (ADR-008)."""
+    source_share: float = 0.5
+    """Share of samples judged on the source branch alone, so that it learns even where copying would do (ADR-008)."""
     perceptual_crop: int = 128
     """Side of the square on which VGG compares, at the edited region where there is one; 0 takes the whole image."""
 
@@ -46,6 +50,8 @@ def loss_preset(name: LossPreset) -> LossConfig:
             feature_weight=0.0,
             pixel_weight=0.0,
             region_weight=0.0,
+            fusion_weight=0.0,
+            source_share=0.0,
             perceptual_crop=0,
         )
     raise ConfigError(f"loss preset is {name!r}; it must be 'default' or 'paper'")
@@ -97,15 +103,24 @@ class TrainConfig:
     """Steps between journal rows."""
     sample_every: int = 500
     """Steps between sample grids."""
-    compile: bool = True
-    """Compile the networks where it pays (on a GPU)."""
+    view_block: int = 4
+    """Steps whose views are drawn together; larger blocks cost memory and save launches on a GPU."""
+    compile: bool = False
+    """Compile the networks (on a GPU): costs about two minutes at the start, pays in runs of more than ten."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "checkpoint_every", "journal_every", "sample_every"):
+        for name in (
+            "steps",
+            "batch_size",
+            "checkpoint_every",
+            "journal_every",
+            "sample_every",
+            "view_block",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.size < 32 or self.size % 16:
-            raise ConfigError(f"train.size is {self.size}; it must be a multiple of 16, at least 32")
+        if self.size < 64 or self.size % 16:
+            raise ConfigError(f"train.size is {self.size}; it must be a multiple of 16, at least 64")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
         if self.learning_rate <= 0:

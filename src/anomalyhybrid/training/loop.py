@@ -27,7 +27,8 @@ from anomalyhybrid.training.config import LossConfig, TrainConfig
 from anomalyhybrid.training.journal import Journal
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.training.probe import Probe
-from anomalyhybrid.training.step import Networks, draw_views, training_step
+from anomalyhybrid.training.step import Networks, draw_views, slice_views, training_step
+from anomalyhybrid.types import Views
 
 PROBES = 16
 Report = Callable[[dict[str, float | int | str]], None]
@@ -84,14 +85,17 @@ class Trainer:
         on_gpu = self.device.type == "cuda"
         torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
-        layout = torch.channels_last if on_gpu else torch.contiguous_format
-        self.generator = generator.train().to(self.device, memory_format=layout)
-        self.discriminator = Discriminator(DiscriminatorConfig()).to(self.device, memory_format=layout)
+        self.generator = generator.train().to(self.device)
+        self.discriminator = Discriminator(DiscriminatorConfig()).to(self.device)
+        if on_gpu:
+            for network in (self.generator, self.discriminator):
+                network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._average = get_ema_multi_avg_fn(config.ema_decay)
         settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
+        self._block: tuple[int, Views] | None = None
         self.networks = self._wrap(features, compiled=config.compile and on_gpu)
         self.probe = Probe.draw(self.pool, config.seed, PROBES, self.device)
 
@@ -124,10 +128,21 @@ class Trainer:
             "fingerprint": self.files.fingerprint,
         }
 
-    def _draws(self, step: int) -> Draws:
+    def _rows(self, kind: str, step: int, columns: int) -> Draws:
         """This process's rows of a step; all processes together use the rows one process would."""
-        rows = Draws.from_stream(stream(self.config.seed, "train", step), self.config.batch_size)
-        return rows.shard(self.accelerator.process_index, self.accelerator.num_processes).to(self.device)
+        rows = Draws.from_stream(stream(self.config.seed, kind, step), self.config.batch_size, columns)
+        return rows.shard(self.accelerator.process_index, self.accelerator.num_processes)
+
+    def _views(self, step: int) -> Views:
+        """The batch of a step; the views of a whole block of steps are drawn at once, always the same block."""
+        first = step - step % self.config.view_block
+        if self._block is None or self._block[0] != first:
+            steps = range(first, first + self.config.view_block)
+            rows = Draws.joined([self._rows("views", number, 2048) for number in steps]).to(self.device)
+            self._block = (first, draw_views(rows, self.pool, self.config.augment))
+        views = self._block[1]
+        batch = len(views.region_mask) // self.config.view_block
+        return slice_views(views, slice((step - first) * batch, (step - first + 1) * batch))
 
     def _save(self, step: int) -> None:
         if self.accelerator.is_main_process:
@@ -135,15 +150,11 @@ class Trainer:
             metadata = self.files.metadata | {"steps": str(step)}
             save_generator(self.files.folder / "generator.safetensors", self.averaged_generator, metadata)
 
-    def _row(
-        self, step: int, report: dict[str, Tensor], seconds: float, images: int
-    ) -> dict[str, float | int | str]:
+    def _row(self, step: int, report: dict[str, Tensor], seconds: float, images: int) -> dict[str, float | int | str]:
         row: dict[str, float | int | str] = {"step": step, "seconds": round(seconds, 2)}
         row["img_per_s"] = round(images / max(seconds, 1e-9), 1)
         row |= {name: round(float(value), 5) for name, value in report.items()}
-        row |= {
-            name: round(value, 3) for name, value in self.probe.edit_response(self.averaged_generator).items()
-        }
+        row |= {name: round(value, 3) for name, value in self.probe.edit_response(self.averaged_generator).items()}
         return row
 
     def run(self, *, resume: bool = False, report: Report | None = None) -> int:
@@ -167,12 +178,9 @@ class Trainer:
         saved = done if resume else -1
         with deferred_interrupt() as interrupted:
             while done < self.config.steps:
-                draws = self._draws(done)
-                views = draw_views(draws, self.pool, self.config.augment)
-                values = training_step(self.networks, self.loss, views, draws)
-                self._average(
-                    list(self.averaged_generator.parameters()), list(self.generator.parameters()), 0
-                )
+                draws = self._rows("step", done, 16).to(self.device)
+                values = training_step(self.networks, self.loss, self._views(done), draws)
+                self._average(list(self.averaged_generator.parameters()), list(self.generator.parameters()), 0)
                 done += 1
                 if done % self.config.journal_every == 0 or done == self.config.steps:
                     seconds = time.monotonic() - mark

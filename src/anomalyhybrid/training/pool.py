@@ -73,9 +73,7 @@ class TrainingPool:
         if self.base is None or self._base_span is None:
             return normals, None, torch.zeros_like(category, dtype=torch.bool)
         has_base = self._base_span[1][category] > 0
-        index = torch.where(
-            has_base, self._pick(draws, self._base_span, category), torch.zeros_like(category)
-        )
+        index = torch.where(has_base, self._pick(draws, self._base_span, category), torch.zeros_like(category))
         return normals, gather(self.base, index), has_base
 
     def to(self, device: torch.device) -> TrainingPool:

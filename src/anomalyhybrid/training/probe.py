@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomalyhybrid.models.generator import Generator
-from anomalyhybrid.ops.draws import Draws
-from anomalyhybrid.ops.ranges import u8_from_signed
 from anomalyhybrid.augment.pseudo import structure_reference
 from anomalyhybrid.manipulate.operations import OPERATIONS, edit_maps
 from anomalyhybrid.manipulate.reference import Reference
+from anomalyhybrid.models.generator import Generator
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.ranges import u8_from_signed
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.types import Conditions

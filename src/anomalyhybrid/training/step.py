@@ -17,7 +17,7 @@ from anomalyhybrid.manipulate.operations import region_frame
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.training.config import LossConfig
 from anomalyhybrid.training.pool import TrainingPool
-from anomalyhybrid.types import DecoderOutput, Views
+from anomalyhybrid.types import Conditions, DecoderOutput, Views
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 
@@ -28,12 +28,8 @@ def draw_views(draws: Draws, pool: TrainingPool, config: AugmentConfig) -> Views
     role = draws.uniform()
     edited = role < config.edit + config.blend
     rough = edited & (role >= config.edit)
-    usable = (
-        None if base is None else base.where(has_base, normals)
-    )  # a good image has no region: never useful
-    defects = make_pseudo_defects(
-        draws, normals.color, normals.depth, normals.edge, usable, config.base_share
-    )
+    usable = None if base is None else base.where(has_base, normals)  # a good image has no region: never useful
+    defects = make_pseudo_defects(draws, normals.color, normals.depth, normals.edge, usable, config.base_share)
     pairs = pool.draw_pairs(draws)
     if pairs is not None:
         paired = draws.happens(config.pair_share) & edited
@@ -50,6 +46,17 @@ def draw_views(draws: Draws, pool: TrainingPool, config: AugmentConfig) -> Views
         depth=torch.where(pick, defects.depth, normals.depth),
         edge=torch.where(pick, defects.edge, normals.edge),
         region_mask=torch.where(pick, defects.region_mask, torch.zeros_like(normals.region_mask)),
+    )
+
+
+def slice_views(views: Views, part: slice) -> Views:
+    """Some samples of a batch."""
+    conditions = Conditions(*(getattr(views.conditions, name)[part] for name in ("color", "depth", "edge")))
+    return Views(
+        conditions=conditions,
+        target_ahd=views.target_ahd[part],
+        target_ahe=views.target_ahe[part],
+        region_mask=views.region_mask[part],
     )
 
 
@@ -94,11 +101,22 @@ class Networks:
     discriminator_optimizer: torch.optim.Optimizer
 
 
-def _targets(views: Views, outputs: dict[str, DecoderOutput]) -> tuple[Tensor, Tensor]:
-    """Generated images and their targets, the decoder groups one after the other; float (G * B, 3, H, W) each."""
-    wanted = {"ahd": views.target_ahd, "ahe": views.target_ahe}
-    generated = torch.cat([output.fused for output in outputs.values()])
-    return generated, torch.cat([wanted[name] for name in outputs])
+def _targets(views: Views, outputs: dict[str, DecoderOutput], alone_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Judged images, their targets and the fusion masks, the decoder groups one after the other.
+
+    Args:
+        views: The batch.
+        outputs: Of the generator.
+        alone_B: bool (B,): samples judged on their source alone.
+
+    Returns:
+        float (G * B, 3, H, W) twice, float (G * B, 1, H, W).
+    """
+    targets = {"ahd": views.target_ahd, "ahe": views.target_ahe}
+    alone = alone_B.view(-1, 1, 1, 1)
+    judged = [torch.where(alone, output.source.to(output.fused.dtype), output.fused) for output in outputs.values()]
+    masks = [output.fusion_mask for output in outputs.values()]
+    return torch.cat(judged), torch.cat([targets[name] for name in outputs]), torch.cat(masks)
 
 
 def _generator_terms(
@@ -129,9 +147,7 @@ def _generator_terms(
             ours, theirs = crop(generated, *corners), crop(wanted, *corners)
         with torch.no_grad():
             real_features = networks.features(theirs)
-        terms["perceptual"] = config.perceptual_weight * losses.perceptual(
-            networks.features(ours), real_features
-        )
+        terms["perceptual"] = config.perceptual_weight * losses.perceptual(networks.features(ours), real_features)
     if config.pixel_weight:
         terms["pixel"] = config.pixel_weight * F.l1_loss(generated, wanted)
     if config.region_weight:
@@ -155,19 +171,19 @@ def training_step(networks: Networks, config: LossConfig, views: Views, draws: D
     device = stacked.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         outputs: dict[str, DecoderOutput] = networks.generator(stacked)
-        generated, wanted = _targets(views, outputs)
+        generated, wanted, masks = _targets(views, outputs, draws.happens(config.source_share))
         repeated = stacked.repeat(len(outputs), 1, 1, 1)
         networks.discriminator.requires_grad_(False)
         terms = _generator_terms(networks, config, repeated, views, generated, wanted, draws)
+        if config.fusion_weight:
+            terms["fusion"] = config.fusion_weight * losses.fusion_opening(masks, repeated[:, :3], wanted)
     total = torch.stack([term.float() for term in terms.values()]).sum()
     networks.generator_optimizer.zero_grad(set_to_none=True)
     total.backward()
     networks.generator_optimizer.step()
     networks.discriminator.requires_grad_(True)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        judged = networks.discriminator(
-            torch.cat([repeated, repeated]), torch.cat([wanted, generated.detach()])
-        )
+        judged = networks.discriminator(torch.cat([repeated, repeated]), torch.cat([wanted, generated.detach()]))
         half = len(wanted)
         real = [[scale[-1][:half]] for scale in judged]
         fake = [[scale[-1][half:]] for scale in judged]

@@ -44,9 +44,7 @@ def background(
         surface = Surface.flat(canvas.n, Material(color=color, roughness=0.62), depth_range)
         streak = noise.attached(i, frame, 1.2, 26.0)
         surface.micro += noise.fractal(i, canvas.n, 130, 2, 0.8) * np.float32(0.0007)
-        surface.tint(
-            1.0 + streak * np.float32(0.025) + noise.fractal(i, canvas.n, 4, 6, 0.7) * np.float32(0.04)
-        )
+        surface.tint(1.0 + streak * np.float32(0.025) + noise.fractal(i, canvas.n, 4, 6, 0.7) * np.float32(0.04))
     else:
         base = pick(p, ((0.13, 0.17, 0.20), (0.17, 0.19, 0.17), (0.30, 0.29, 0.27), (0.045, 0.05, 0.055)))
         surface = Surface.flat(canvas.n, Material(color=base, roughness=0.45), depth_range)

@@ -38,9 +38,7 @@ def board(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Sur
     whole = pick(p, (True, False))
     half = (1.4, 1.4) if whole else (uniform(p, 0.78, 0.86), uniform(p, 0.72, 0.84))
     layout = _lay_out(p, half)
-    frame = canvas.frame(
-        angle=uniform(i, -0.05, 0.05), shift=(uniform(i, -0.04, 0.04), uniform(i, -0.04, 0.04))
-    )
+    frame = canvas.frame(angle=uniform(i, -0.05, 0.05), shift=(uniform(i, -0.04, 0.04), uniform(i, -0.04, 0.04)))
     surface = background(canvas, p, i, depth_range=(-0.16, 0.34))
     surface.under = surface.copy()
     _bare_board(surface, frame, p, i, layout)
@@ -71,9 +69,7 @@ def _place(p: np.random.Generator, layout: _Layout, wide: float, high: float) ->
     for _ in range(30):
         x = round(uniform(p, -reach_x, reach_x) / 0.04) * 0.04
         y = round(uniform(p, -reach_y, reach_y) / 0.04) * 0.04
-        clear = all(
-            abs(x - a) > wide + c + 0.025 or abs(y - b) > high + d + 0.025 for a, b, c, d in layout.taken
-        )
+        clear = all(abs(x - a) > wide + c + 0.025 or abs(y - b) > high + d + 0.025 for a, b, c, d in layout.taken)
         if clear:
             layout.taken.append((x, y, wide, high))
             return x, y
@@ -206,13 +202,10 @@ def _number(surface: Surface, frame: Frame, boxes: list[Array]) -> None:
         surface.component = np.where(shape > 0, shape.astype(np.int16), surface.component)
 
 
-def _smalls(
-    surface: Surface, frame: Frame, p: np.random.Generator, i: np.random.Generator, layout: _Layout
-) -> None:
+def _smalls(surface: Surface, frame: Frame, p: np.random.Generator, i: np.random.Generator, layout: _Layout) -> None:
     bump = noise.smooth(i, frame.n, 50) * np.float32(0.002)
     moved = [
-        (x + uniform(i, -0.004, 0.004), y + uniform(i, -0.004, 0.004), wide, high)
-        for x, y, wide, high in layout.smalls
+        (x + uniform(i, -0.004, 0.004), y + uniform(i, -0.004, 0.004), wide, high) for x, y, wide, high in layout.smalls
     ]
     boxes = [_rectangle(*part) for part in moved]
     surface.paint(frame.polygons(boxes), _SOLDER, height=0.112, micro=bump)
@@ -227,9 +220,7 @@ def _smalls(
         surface.paint(cover, Material(color=color, roughness=0.4), height=0.118, micro=bump)
 
 
-def _chips(
-    surface: Surface, frame: Frame, p: np.random.Generator, i: np.random.Generator, layout: _Layout
-) -> None:
+def _chips(surface: Surface, frame: Frame, p: np.random.Generator, i: np.random.Generator, layout: _Layout) -> None:
     legs = frame.polygons(layout.legs)
     surface.paint(legs, _SOLDER, height=0.105, micro=noise.smooth(i, frame.n, 60) * np.float32(0.002))
     skin = texture.moulded(i, frame, 1.1)
@@ -241,9 +232,7 @@ def _chips(
         dents.append(_disc(x - wide * 0.75, y + high * 0.7, 0.02))
         word = pick(p, ("STM32F", "ATMEGA", "LM358N", "74HC14", "MAX232", "NE555P"))
         tall = min(high * 0.34, wide * 0.3)
-        for line, (text, size) in enumerate(
-            ((word, tall), (pick(p, ("2143 TW", "0917 K", "B1 CHN")), tall * 0.8))
-        ):
+        for line, (text, size) in enumerate(((word, tall), (pick(p, ("2143 TW", "0917 K", "B1 CHN")), tall * 0.8))):
             np.maximum(ink, frame.text(text, at=(x, y + (line - 0.5) * tall * 1.7), height=size), out=ink)
     top = 0.17 - np.maximum(inset + 0.018, 0) * np.float32(1.6) - frame.polygons(dents) * np.float32(0.008)
     surface.paint(frame.inside(inset), _EPOXY, height=top, micro=skin)

@@ -17,9 +17,7 @@ from anomalyhybrid.data.parts.surface import Surface, blend, tone
 DEFECTS: tuple[str, ...] = ("scratch", "dent", "bump", "hole", "crack", "contamination", "missing")
 
 
-def apply_defect(
-    canvas: Canvas, surface: Surface, defect: str, rng: np.random.Generator, strength: float
-) -> Array:
+def apply_defect(canvas: Canvas, surface: Surface, defect: str, rng: np.random.Generator, strength: float) -> Array:
     """Put one defect of a known kind on the object.
 
     Args:
@@ -45,9 +43,7 @@ def _scratch(canvas: Canvas, surface: Surface, rng: np.random.Generator, strengt
         offset = np.array([-np.sin(heading), np.cos(heading)]) * uniform(rng, -0.06, 0.06) * (k > 0)
         back = np.array([np.cos(heading), np.sin(heading)]) * length * uniform(rng, 0.3, 0.6)
         start = np.array(centre) + offset - back
-        path = walk(
-            rng, (start[0], start[1]), heading + uniform(rng, -0.08, 0.08), length, bend=0.12, kink=0.012
-        )
+        path = walk(rng, (start[0], start[1]), heading + uniform(rng, -0.08, 0.08), length, bend=0.12, kink=0.012)
         lines.append(path[: int(rng.integers(14, 30)) if k else None])
     far = line_distance(canvas, lines)
     pressure = np.clip(0.75 + 0.4 * noise.smooth(rng, canvas.n, 9), 0.15, 1.3)
@@ -56,9 +52,7 @@ def _scratch(canvas: Canvas, surface: Surface, rng: np.random.Generator, strengt
     burr = np.exp(-(((far - 1.9 * local) / (0.7 * local)) ** 2))
     changed = (far < 2.9 * local) & surface.solid
     on = changed.astype(np.float32)
-    surface.height += (
-        on * (0.55 * burr - 1.0 * groove) * np.float32(width * uniform(rng, 0.7, 1.3) * strength)
-    )
+    surface.height += on * (0.55 * burr - 1.0 * groove) * np.float32(width * uniform(rng, 0.7, 1.3) * strength)
     surface.micro *= 1.0 - on * groove * np.float32(0.8)
     bright = tone(surface, changed)
     core = on * smoothstep(0.25, 0.8, groove)
@@ -84,12 +78,8 @@ def _dent(canvas: Canvas, surface: Surface, rng: np.random.Generator, strength: 
     crush = changed * smoothstep(0.0, 0.5, bowl)
     surface.micro *= 1.0 - np.float32(0.5) * crush
     surface.micro += crush * noise.fractal(rng, canvas.n, 60, 3, 0.7) * np.float32(0.0008)
-    scuff = (
-        smoothstep(0.2, 1.2, noise.fractal(rng, canvas.n, 40, 3, 0.7)) * smoothstep(1.0, 0.75, shape) * near
-    )
-    surface.tint(
-        1.0 - scuff * np.float32(min(0.22 * strength, 0.5)) - crush * np.float32(min(0.10 * strength, 0.3))
-    )
+    scuff = smoothstep(0.2, 1.2, noise.fractal(rng, canvas.n, 40, 3, 0.7)) * smoothstep(1.0, 0.75, shape) * near
+    surface.tint(1.0 - scuff * np.float32(min(0.22 * strength, 0.5)) - crush * np.float32(min(0.10 * strength, 0.3)))
     return near > 0
 
 
@@ -149,9 +139,7 @@ def _crack(canvas: Canvas, surface: Surface, rng: np.random.Generator, strength:
     for _ in range(int(rng.integers(0, 4))):
         root = pick(rng, (trunk, other))[int(rng.integers(4, 24))]
         side = heading + pick(rng, (-1, 1)) * uniform(rng, 0.5, 1.2)
-        lines.append(
-            walk(rng, (root[0], root[1]), side, length * uniform(rng, 0.1, 0.35), bend=0.3, kink=0.36)
-        )
+        lines.append(walk(rng, (root[0], root[1]), side, length * uniform(rng, 0.1, 0.35), bend=0.3, kink=0.36))
     far = line_distance(canvas, lines)
     reach = np.hypot(canvas.x - np.float32(centre[0]), canvas.y - np.float32(centre[1]))
     taper = np.clip(1.1 - reach / np.float32(length * 0.75), 0.25, 1.0)

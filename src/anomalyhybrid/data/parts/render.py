@@ -118,18 +118,14 @@ def _check(product: str, defect: str, size: int, *, good_allowed: bool) -> None:
     check_name("defect", defect, ("good", *DEFECTS) if good_allowed else DEFECTS)
     if not _SMALLEST <= size <= _LARGEST:
         nearest = min(max(size, _SMALLEST), _LARGEST)
-        raise ConfigError(
-            f"size is {size}; allowed are {_SMALLEST} to {_LARGEST} pixels; the nearest is {nearest}"
-        )
+        raise ConfigError(f"size is {size}; allowed are {_SMALLEST} to {_LARGEST} pixels; the nearest is {nearest}")
 
 
 def check_name(what: str, name: str, allowed: tuple[str, ...]) -> None:
     """Raise ConfigError with the nearest allowed name unless `name` is one of `allowed`."""
     if name not in allowed:
         close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.0)
-        raise ConfigError(
-            f"unknown {what} {name!r}; did you mean {close[0]!r}? Allowed are: {', '.join(allowed)}"
-        )
+        raise ConfigError(f"unknown {what} {name!r}; did you mean {close[0]!r}? Allowed are: {', '.join(allowed)}")
 
 
 def _scene(product: str, product_seed: int, image_seed: int, size: int) -> _Scene:
@@ -239,6 +235,4 @@ def _thin(line: Array) -> Array:
     bend_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 2, ksize=3)
     ridge_x = (smooth >= cv2.dilate(smooth, np.ones((1, 5), np.uint8))) & (bend_x <= bend_y)
     ridge_y = (smooth >= cv2.dilate(smooth, np.ones((5, 1), np.uint8))) & (bend_y <= bend_x)
-    return np.where(
-        (ridge_x | ridge_y) & (np.minimum(bend_x, bend_y) < -0.02), cv2.dilate(line, np.ones((3, 3))), 0.0
-    )
+    return np.where((ridge_x | ridge_y) & (np.minimum(bend_x, bend_y) < -0.02), cv2.dilate(line, np.ones((3, 3))), 0.0)

@@ -55,9 +55,7 @@ def _bottle(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> S
     surface.paint(frame.inside(np.abs(r - lip) - half), glass, solid=False)
     phase = uniform(p, 0, _TAU) + uniform(i, -0.3, 0.3)
     caustic = noise.along(i, r * np.float32(22), np.abs(turn) * np.float32(1.4)) * 0.5
-    glow = 1.2 * np.exp(-(((r - lip + half * 1.02) / 0.018) ** 2)) + 0.7 * np.exp(
-        -(((r - outer + 0.02) / 0.014) ** 2)
-    )
+    glow = 1.2 * np.exp(-(((r - lip + half * 1.02) / 0.018) ** 2)) + 0.7 * np.exp(-(((r - outer + 0.02) / 0.014) ** 2))
     arc = 0.5 + 0.5 * np.cos(turn * 2 + phase) + 0.25 * np.cos(turn * 5 + phase * 3)
     inner = smoothstep(lip - half, lip - half - 0.03, r) * (
         0.10 + 0.9 * np.exp(-(((r - lip + half * 1.9) / 0.022) ** 2)) * arc
@@ -172,9 +170,7 @@ def nut(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Surfa
     surface.under = surface.copy()
     metal = pick(p, texture.METALS)
     if kind == "gear" and pick(p, (True, False)):
-        metal = Material(
-            color=pick(p, ((0.62, 0.6, 0.55), (0.03, 0.03, 0.035), (0.5, 0.16, 0.04))), roughness=0.42
-        )
+        metal = Material(color=pick(p, ((0.62, 0.6, 0.55), (0.03, 0.03, 0.035), (0.5, 0.16, 0.04))), roughness=0.42)
     skin = texture.finish(p, i, frame, metal)
     r = np.hypot(frame.u, frame.v)
     if kind == "gear":
@@ -199,9 +195,7 @@ def _hexagon(
     side = np.full_like(r, -1.0)
     for k in range(3):
         a = k * np.pi / 3
-        np.maximum(
-            side, np.abs(frame.u * np.float32(np.cos(a)) + frame.v * np.float32(np.sin(a))) - flat, out=side
-        )
+        np.maximum(side, np.abs(frame.u * np.float32(np.cos(a)) + frame.v * np.float32(np.sin(a))) - flat, out=side)
     top = 0.42 - 0.55 * np.maximum(r - flat * 0.96, 0) - 0.7 * np.maximum(0.02 + side, 0)
     surface.paint(frame.inside(side), metal, height=top.astype(np.float32), micro=skin)
     return uniform(p, 0.34, 0.42)
@@ -228,9 +222,7 @@ def _gear(surface: Surface, frame: Frame, p: np.random.Generator, metal: Materia
     return hub * uniform(p, 0.45, 0.6)
 
 
-def _threaded_bore(
-    surface: Surface, frame: Frame, r: Array, bore: float, metal: Material, *, threaded: bool
-) -> None:
+def _threaded_bore(surface: Surface, frame: Frame, r: Array, bore: float, metal: Material, *, threaded: bool) -> None:
     if surface.under is None:
         return
     wide = bore * 1.12 if threaded else bore * 1.05

@@ -58,9 +58,7 @@ def light_setup(p: np.random.Generator, i: np.random.Generator) -> Light:
     ball = 0.14 + 0.34 * smoothstep(0.62, 0.0, r) + 0.22 * (bx * np.cos(azimuth) + by * np.sin(azimuth))
     ball *= smoothstep(0.98, 0.62, r) * 0.85 + 0.15
     reach = float(np.sin((np.pi / 2 - elevation) / 2))
-    ball += (
-        _lamp(bx, by, azimuth, reach, uniform(p, 0.10, 0.2), uniform(p, 0.05, 0.12)) * uniform(p, 6, 11) * key
-    )
+    ball += _lamp(bx, by, azimuth, reach, uniform(p, 0.10, 0.2), uniform(p, 0.05, 0.12)) * uniform(p, 6, 11) * key
     setting = pick(p, ("bars", "ring", "window", "single"))
     if setting == "bars":
         ball += _lamp(bx, by, azimuth + np.pi * 0.93, reach * 1.1, 0.30, 0.05) * uniform(p, 1.5, 3)
@@ -70,9 +68,7 @@ def light_setup(p: np.random.Generator, i: np.random.Generator) -> Light:
         ball += _lamp(bx, by, azimuth + 2.0, 0.45, 0.16, 0.16) * uniform(p, 1.0, 2.4)
     ball += smoothstep(0.2, 0.02, np.hypot(bx - 0.05, by + 0.03)) * -0.12
     ball = np.maximum(ball, 0.02).astype(np.float32)
-    balls = tuple(
-        cv2.GaussianBlur(ball, (0, 0), s * _BALL / 2, borderType=cv2.BORDER_REPLICATE) for s in _BLURS
-    )
+    balls = tuple(cv2.GaussianBlur(ball, (0, 0), s * _BALL / 2, borderType=cv2.BORDER_REPLICATE) for s in _BLURS)
     warm = uniform(p, -0.06, 0.06) + uniform(i, -0.01, 0.01)
     return Light(
         azimuth=azimuth,

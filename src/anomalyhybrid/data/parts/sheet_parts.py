@@ -49,9 +49,7 @@ def _brushed(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> 
 
 def _cast(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Surface:
     frame = _pose(canvas, i)
-    painted = Material(
-        color=pick(p, ((0.09, 0.11, 0.12), (0.12, 0.14, 0.11), (0.05, 0.05, 0.055))), roughness=0.4
-    )
+    painted = Material(color=pick(p, ((0.09, 0.11, 0.12), (0.12, 0.14, 0.11), (0.05, 0.05, 0.055))), roughness=0.4)
     surface = _full(canvas, pick(p, (texture.CAST_IRON, texture.ALUMINIUM, painted)))
     relief = noise.fractal(i, canvas.n, 9, 4, 0.5) * np.float32(0.004)
     surface.height += relief
@@ -88,16 +86,12 @@ def _wood(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Sur
     light = pick(p, ((0.46, 0.27, 0.12), (0.55, 0.38, 0.20), (0.28, 0.14, 0.065), (0.40, 0.20, 0.09)))
     surface = _full(canvas, Material(color=light, roughness=uniform(p, 0.38, 0.6)))
     u, v = frame.u, frame.v
-    bend = noise.attached(i, frame, 0.6, 0.9) * np.float32(0.07) + noise.smooth(i, canvas.n, 4) * np.float32(
-        0.012
-    )
+    bend = noise.attached(i, frame, 0.6, 0.9) * np.float32(0.07) + noise.smooth(i, canvas.n, 4) * np.float32(0.012)
     growth = (v + bend) * np.float32(uniform(p, 9, 15))
     growth += noise.along(i, growth * np.float32(0.6), u * np.float32(0.5)) * np.float32(0.5)
     saw = growth - np.floor(growth)
     late = saw * smoothstep(1.0, 0.72, saw) * np.float32(1.5)
-    late = late * (
-        0.45 + 0.55 * smoothstep(-1, 1, noise.along(i, np.floor(growth) * 1.0, u * np.float32(0.4)))
-    )
+    late = late * (0.45 + 0.55 * smoothstep(-1, 1, noise.along(i, np.floor(growth) * 1.0, u * np.float32(0.4))))
     fibre = noise.attached(i, frame, 3.5, 120.0)
     streak = noise.attached(i, frame, 0.8, 26.0)
     pores = smoothstep(1.2, 1.9, noise.attached(i, frame, 7.0, 190.0))
@@ -164,9 +158,7 @@ def _woven(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Su
     order = (col + row if twill < 2 else col * 2 + row) % period
     warp_top = order == 0 if twill == 0 else order < 1.5
     bulge_a, bulge_b = bounded_root(1 - 0.97 * across_a**2), bounded_root(1 - 0.97 * across_b**2)
-    dive_a, dive_b = (
-        0.5 + 0.5 * np.cos(across * np.float32(0.92 * np.pi)) for across in (across_a, across_b)
-    )
+    dive_a, dive_b = (0.5 + 0.5 * np.cos(across * np.float32(0.92 * np.pi)) for across in (across_a, across_b))
     over = np.where(warp_top, bulge_a * (0.58 + 0.42 * dive_b**0.7), bulge_b * (0.58 + 0.42 * dive_a**0.7))
     surface.height += ((over - 0.8) * (0.5 / count)).astype(np.float32)
     ply = np.where(warp_top, np.sin(12 * across_a + 16 * b), np.sin(12 * across_b + 16 * a))
@@ -190,9 +182,7 @@ def _carpet(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> S
     surface.albedo += flecks[..., None] * (second - surface.albedo)
     hair = noise.fractal(i, n, 120, 2, 0.9)
     row = np.sin(frame.v * np.float32(np.pi * uniform(p, 16, 26))) * pick(p, (0.0, 0.12, 0.25))
-    surface.height += ((tuft - 0.5) * 0.022 + row * 0.01 + noise.fractal(i, n, 7, 3) * 0.004).astype(
-        np.float32
-    )
+    surface.height += ((tuft - 0.5) * 0.022 + row * 0.01 + noise.fractal(i, n, 7, 3) * 0.004).astype(np.float32)
     surface.micro += hair * np.float32(0.0026)
     surface.tint((0.45 + 0.65 * tuft + 0.16 * hair + row * 0.5 + 0.2 * (value - 0.5)).astype(np.float32))
     return surface
@@ -261,9 +251,9 @@ def tread(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Sur
     scuff = noise.attached(i, frame, 60.0, 4.0)
     surface.micro += texture.cast(i, frame, 0.16) * top + texture.moulded(i, frame, 1.1)
     dust = noise.fractal(i, n, 14, 6, 0.75)
-    surface.albedo += (np.maximum(dust + 0.4, 0) * np.float32(uniform(p, 0.001, 0.010)))[
-        ..., None
-    ] * np.array((1.0, 0.93, 0.82), np.float32)
+    surface.albedo += (np.maximum(dust + 0.4, 0) * np.float32(uniform(p, 0.001, 0.010)))[..., None] * np.array(
+        (1.0, 0.93, 0.82), np.float32
+    )
     surface.tint((1.0 + top * (0.15 + 0.07 * scuff) + 0.08 * dust).astype(np.float32))
     surface.roughness += (0.06 * dust - 0.06 * top).astype(np.float32)
     return surface

@@ -194,9 +194,7 @@ def _tablet(surface: Surface, frame: Frame, p: np.random.Generator, i: np.random
         places = ((0.0, 0.0),)
     letters = frame.text(pick(p, ("E", "M", "20", "G4", "X")), at=places[0], height=radius * 0.42)
     if len(places) > 1:
-        letters = np.maximum(
-            letters, frame.text(pick(p, ("5", "10", "L", "T")), at=places[1], height=radius * 0.42)
-        )
+        letters = np.maximum(letters, frame.text(pick(p, ("5", "10", "L", "T")), at=places[1], height=radius * 0.42))
     pressed = cv2.GaussianBlur(letters, (0, 0), 0.008 / frame.pixel + 0.3)
     height -= 0.035 * pressed
     micro = noise.fractal(i, frame.n, 60, 3, 0.7) * np.float32(0.0009) + texture.wavy(i, frame, 0.4)
@@ -208,9 +206,7 @@ def _tablet(surface: Surface, frame: Frame, p: np.random.Generator, i: np.random
 
 def cookie(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Surface:
     """Build a baked biscuit: irregular outline, browned relief, loose chips on top."""
-    frame = canvas.frame(
-        angle=uniform(i, -np.pi, np.pi), shift=(uniform(i, -0.05, 0.05), uniform(i, -0.05, 0.05))
-    )
+    frame = canvas.frame(angle=uniform(i, -np.pi, np.pi), shift=(uniform(i, -0.05, 0.05), uniform(i, -0.05, 0.05)))
     surface = background(canvas, p, i, depth_range=(-0.12, 0.5))
     surface.under = surface.copy()
     n = frame.n
@@ -225,9 +221,7 @@ def cookie(canvas: Canvas, p: np.random.Generator, i: np.random.Generator) -> Su
     spacing, _ = noise.cells(i, n, int(p.integers(40, 90)))
     crust = smoothstep(0.5, 0.85, noise.warped(spacing, i, 14, 0.012))
     height = (dome + 0.016 * lumps - 0.028 * crust * smoothstep(0.0, 0.8, lumps + 0.6)).astype(np.float32)
-    dough = Material(
-        color=pick(p, ((0.52, 0.30, 0.11), (0.60, 0.38, 0.17), (0.20, 0.09, 0.04))), roughness=0.8
-    )
+    dough = Material(color=pick(p, ((0.52, 0.30, 0.11), (0.60, 0.38, 0.17), (0.20, 0.09, 0.04))), roughness=0.8)
     micro = noise.fractal(i, n, 70, 3, 0.7) * np.float32(0.0022)
     cover = frame.inside(r - edge)
     surface.paint(cover, dough, height=height, micro=micro)
