@@ -26,10 +26,8 @@ from anomalyhybrid.training.config import TrainConfig
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.training.probe import Probe
 
-PROBED = 64  # good images of a category that fusion masks and edit response are measured on
 
-
-def probe_figures(run: str, data: list[Path], cache: Path) -> dict[str, dict[str, float]]:
+def probe_figures(run: str, data: list[Path], cache: Path, probed: int) -> dict[str, dict[str, float]]:
     """Edit response and mean fusion masks on edited maps, for each category."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(run)
@@ -38,10 +36,10 @@ def probe_figures(run: str, data: list[Path], cache: Path) -> dict[str, dict[str
     edge, depth = make_extractors(model.metadata["edge"], model.metadata["depth"], "", "", device)
     figures = {}
     for category in folder.categories:
-        records = folder.normals(category)[:PROBED]
+        records = folder.normals(category)[:probed]
         size, store = int(model.metadata["size"]), ConditionCache(cache)
         images = load_image_set(records, (category,), size=size, edge=edge, depth=depth, cache=store)
-        probe = Probe.draw(TrainingPool(images, None, 1).to(device), 0, PROBED, device)
+        probe = Probe.draw(TrainingPool(images, None, 1).to(device), 0, probed, device)
         with torch.no_grad():
             outputs = generator(probe.edited.stacked())
         masks = {f"fusion_mask_{name}": float(output.fusion_mask.mean()) for name, output in outputs.items()}
@@ -68,6 +66,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--view-block", type=int, default=8)
+    parser.add_argument("--probed", type=int, default=64, help="good images of a category that masks are measured on")
     parser.add_argument("--count", type=int, default=1000)
     given = parser.parse_args()
     base, cache = (given.data if given.few_shot else []), given.out / "cache"
@@ -78,7 +79,8 @@ def main() -> None:
             steps=given.steps,
             max_minutes=given.minutes,
             batch_size=given.batch_size,
-            view_block=8,
+            view_block=given.view_block,
+            size=given.size,
             vgg_weights=given.vgg_weights,
             start=given.start,
             base_split=given.base_split,
@@ -104,7 +106,7 @@ def main() -> None:
         "seconds_training": round(trained - started, 1),
         "seconds_generation": round(generated - trained, 1),
         "generated": summary,
-        "probe": probe_figures(run, given.data, cache),
+        "probe": probe_figures(run, given.data, cache, given.probed),
     }
     (given.out / "figures.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps(report), flush=True)

@@ -24,13 +24,20 @@ class GeneratorConfig:
     """Residual blocks at the coarsest scale."""
     skips: bool = True
     """Whether decoders read the encoder's finer scales ("multi-scale features", paper 3.2)."""
+    mask_narrowing: int = 2
+    """How many times narrower the fusion-mask branch is than the source branch."""
     decoders: tuple[Literal["ahd", "ahe"], ...] = ("ahd", "ahe")
     """Decoder groups to build; one alone is the ablation of Table 5."""
 
     def __post_init__(self) -> None:
-        for name in ("width", "downsamplings", "max_width", "blocks"):
+        for name in ("width", "downsamplings", "max_width", "blocks", "mask_narrowing"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"generator.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("width", "max_width"):
+            if getattr(self, name) % (4 * self.mask_narrowing):
+                raise ConfigError(
+                    f"generator.{name} is {getattr(self, name)}; it must be a multiple of {4 * self.mask_narrowing}"
+                )
         if not self.decoders or set(self.decoders) - {"ahd", "ahe"}:
             raise ConfigError(f"generator.decoders is {self.decoders}; give 'ahd', 'ahe' or both")
 
@@ -63,5 +70,5 @@ def generator_preset(name: Preset) -> GeneratorConfig:
     if name == "base":
         return GeneratorConfig(downsamplings=4, max_width=512, blocks=9)
     if name == "paper":
-        return GeneratorConfig(width=64, downsamplings=4, max_width=1024, blocks=9, skips=False)
+        return GeneratorConfig(width=64, downsamplings=4, max_width=1024, blocks=9, skips=False, mask_narrowing=1)
     raise ConfigError(f"preset is {name!r}; it must be 'lite', 'base' or 'paper'")

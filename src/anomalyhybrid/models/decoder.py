@@ -20,11 +20,13 @@ class Branch(nn.Module):
     Returns float (B, outputs, H, W), before any squashing.
     """
 
-    def __init__(self, config: GeneratorConfig, outputs: int) -> None:
+    def __init__(self, config: GeneratorConfig, outputs: int, narrowing: int = 1) -> None:
         super().__init__()
-        widths = scale_widths(config)[::-1]
+        encoded = scale_widths(config)[::-1]
+        widths = [encoded[0], *(width // narrowing for width in encoded[1:])]
         self.ups = nn.ModuleList(UpBlock(coarse, fine) for coarse, fine in pairwise(widths))
-        self.projections = nn.ModuleList(nn.Conv2d(fine, fine, 1) for fine in (widths[1:] if config.skips else ()))
+        pairs = zip(encoded[1:], widths[1:], strict=True) if config.skips else ()
+        self.projections = nn.ModuleList(nn.Conv2d(wide, fine, 1) for wide, fine in pairs)
         self.head = nn.Conv2d(widths[-1], outputs, 7, padding=3, padding_mode="reflect")
 
     def forward(self, features: list[Tensor]) -> Tensor:
@@ -42,7 +44,7 @@ class DecoderGroup(nn.Module):
     def __init__(self, config: GeneratorConfig, channels: int) -> None:
         super().__init__()
         self.source = Branch(config, channels)
-        self.fusion_mask = Branch(config, 1)
+        self.fusion_mask = Branch(config, 1, narrowing=config.mask_narrowing)
 
     def forward(self, features: list[Tensor], content: Tensor) -> DecoderOutput:
         source = torch.tanh(self.source(features))

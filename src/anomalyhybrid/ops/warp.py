@@ -26,6 +26,13 @@ def _radial(squared: Tensor) -> Tensor:
     return 0.5 * squared * torch.log(squared.clamp_min(1e-12))
 
 
+def _squared_distances(queries_BM2: Tensor, points_BN2: Tensor) -> Tensor:
+    """Squared distances, float (B, M, N); `torch.cdist` takes 25 times as long on a GPU (docs/log.md)."""
+    offset_x = queries_BM2[:, :, None, 0] - points_BN2[:, None, :, 0]
+    offset_y = queries_BM2[:, :, None, 1] - points_BN2[:, None, :, 1]
+    return offset_x.square() + offset_y.square()
+
+
 def thin_plate_displacement(points_BN2: Tensor, shifts_BN2: Tensor, queries_BM2: Tensor) -> Tensor:
     """Evaluate the interpolating thin-plate spline of minimum bending.
 
@@ -42,7 +49,7 @@ def thin_plate_displacement(points_BN2: Tensor, shifts_BN2: Tensor, queries_BM2:
     batch, count, _ = points_BN2.shape
     ones = points_BN2.new_ones(batch, count, 1)
     affine = torch.cat([ones, points_BN2], dim=2)
-    kernel = _radial(torch.cdist(points_BN2, points_BN2, compute_mode="donot_use_mm_for_euclid_dist").square())
+    kernel = _radial(_squared_distances(points_BN2, points_BN2))
     system = points_BN2.new_zeros(batch, count + 3, count + 3)
     system[:, :count, :count] = kernel
     system[:, :count, count:] = affine
@@ -50,7 +57,7 @@ def thin_plate_displacement(points_BN2: Tensor, shifts_BN2: Tensor, queries_BM2:
     values = torch.cat([shifts_BN2, shifts_BN2.new_zeros(batch, 3, 2)], dim=1)
     solved, _ = torch.linalg.solve_ex(system.double(), values.double())  # unlike solve, it does not wait for a GPU
     weights = solved.to(points_BN2.dtype)
-    distances = torch.cdist(queries_BM2, points_BN2, compute_mode="donot_use_mm_for_euclid_dist").square()
+    distances = _squared_distances(queries_BM2, points_BN2)
     query_affine = torch.cat([queries_BM2.new_ones(batch, queries_BM2.shape[1], 1), queries_BM2], dim=2)
     return _radial(distances) @ weights[:, :count] + query_affine @ weights[:, count:]
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.conditions.lite import lite_depth, lite_edge
+from anomalyhybrid.data.loading import mask_to_model, to_model_u8
 from anomalyhybrid.data.parts import DEFECTS, PRODUCTS, render_pair
 from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.recipes.sources import best_device
@@ -63,15 +64,19 @@ def render(out: Path, *, scenes: int, held_out: Sequence[str], size: int, seed: 
     temporary.replace(out)
 
 
-def _image_set(images_u8: np.ndarray, region: np.ndarray, objects: np.ndarray, extract: Callable) -> ImageSet:
-    """Images with maps by the students."""
-    edges, depths = extract(list(images_u8))
+def _image_set(
+    images_u8: np.ndarray, region: np.ndarray, objects: np.ndarray, extract: Callable, size: int
+) -> ImageSet:
+    """Images with maps by the students, squeezed to a size."""
+    squeezed = np.stack([to_model_u8(image, size) for image in images_u8])
+    edges, depths = extract(list(squeezed), size=size)
 
-    def mask_u8(mask: np.ndarray) -> Tensor:
-        return torch.from_numpy(mask)[:, None].to(torch.uint8) * 255
+    def mask_u8(masks: np.ndarray) -> Tensor:
+        small = np.stack([mask_to_model(mask, size) for mask in masks])
+        return torch.from_numpy(small)[:, None].to(torch.uint8) * 255
 
     return ImageSet(
-        color_u8=torch.from_numpy(images_u8).permute(0, 3, 1, 2).contiguous(),
+        color_u8=torch.from_numpy(squeezed).permute(0, 3, 1, 2).contiguous(),
         depth_u8=torch.as_tensor(depths),
         edge_u8=torch.as_tensor(edges),
         region_u8=mask_u8(region),
@@ -85,11 +90,11 @@ def train(scenes: Path, students: Path, out: Path, config: TrainConfig) -> None:
     device = best_device()
     edge = lite_edge(students / "lite_edge.safetensors", device=device)
     depth = lite_depth(students / "lite_depth.safetensors", device=device)
-    extract = partial(ConditionCache(None, batch=64).extract, edge=edge, depth=depth, size=config.size)
+    extract = partial(ConditionCache(None, batch=64).extract, edge=edge, depth=depth)
     arrays = np.load(scenes)
     nothing = np.zeros_like(arrays["label_mask"])
-    good = _image_set(arrays["good"], nothing, arrays["object_mask"], extract)
-    defective = _image_set(arrays["defective"], arrays["label_mask"], arrays["object_mask"], extract)
+    good = _image_set(arrays["good"], nothing, arrays["object_mask"], extract, config.size)
+    defective = _image_set(arrays["defective"], arrays["label_mask"], arrays["object_mask"], extract, config.size)
     pool = TrainingPool(good, None, 1, pairs=(good, defective))
     metadata = {
         "edge": "lite",
@@ -123,6 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--start", default="scratch", help="generator file to go on from, of another size say")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--ema-decay", type=float, default=0.998)
     parser.add_argument("--view-block", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
@@ -138,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         return
     config = TrainConfig(
-        size=given.size, steps=given.steps, max_minutes=given.minutes, start="scratch", seed=given.seed
+        size=given.size, steps=given.steps, max_minutes=given.minutes, start=given.start, seed=given.seed
     )
     config = replace(
         config,
@@ -146,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         batch_size=given.batch_size,
         vgg_weights=given.vgg_weights,
         journal_every=100,
+        sample_every=200,
     )
     train(given.scenes, given.students, given.out, config)
 

@@ -23,7 +23,7 @@ class LossConfig:
     """Weight of the VGG term (Eq. 2); needs VGG weights unless 0."""
     feature_weight: float = 10.0
     """Weight of discriminator feature matching; 0 in the paper."""
-    pixel_weight: float = 5.0
+    pixel_weight: float = 10.0
     """Weight of the mean absolute difference of the whole image; 0 in the paper."""
     region_weight: float = 10.0
     """Weight of the mean absolute difference inside edited regions; 0 in the paper."""

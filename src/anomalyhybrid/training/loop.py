@@ -87,9 +87,6 @@ class Trainer:
         self.pool = pool.to(self.device)
         self.generator = generator.train().to(self.device)
         self.discriminator = Discriminator(DiscriminatorConfig()).to(self.device)
-        if on_gpu:
-            for network in (self.generator, self.discriminator):
-                network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._average = get_ema_multi_avg_fn(config.ema_decay)
         settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
