@@ -29,13 +29,13 @@ class AugmentConfig:
     """How often a condition draws flip and resize of its own; else the three share them (local TPS never shared)."""
     share_reference: float = 0.0
     """How often the reference takes the edge draw whole; above 0 the edge decoder learns to copy (ADR-003)."""
-    edit: float = 0.3
+    edit: float = 0.4
     """Share of samples that are pseudo-defects on an otherwise aligned view (ADR-006)."""
-    blend: float = 0.15
+    blend: float = 0.2
     """Share of samples whose reference shows the pseudo-defect roughly pasted, to be harmonised."""
     base_share: float = 0.5
     """Of pseudo-defects, the share taken from the base set, where there is one."""
-    pair_share: float = 0.5
+    pair_share: float = 0.3
     """Of edited samples, the share taken from rendered scene pairs, where there are some."""
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from anomalyhybrid.ops.regions import blur, dilate, soft_alpha
 from anomalyhybrid.ops.structures import KINDS, draw_region, draw_structures
 from anomalyhybrid.ops.warp import similarity_matrix
 
-FOREIGN_SHARE = 0.3  # of pseudo-defects without a base set: patches of another image in place of painted structure
+FOREIGN_SHARE = 0.5  # of rough samples: patches of another image in place of painted structure
 REMOVAL_SHARE = 0.2  # holes and smeared-away detail, as the operation "remove" asks for
 
 
@@ -60,9 +60,14 @@ def foreign_reference(draws: Draws, color: Tensor, depth: Tensor, edge: Tensor) 
     return Reference(color=donor.color, depth=donor.depth, edge=donor.edge, region_mask=dilate(region, 1))
 
 
-def structure_reference(draws: Draws, color: Tensor, depth: Tensor, edge: Tensor) -> Reference:
-    """Procedural structures painted on the images themselves."""
-    kind = draws.choice([1.0] * len(KINDS))
+def structure_reference(
+    draws: Draws, color: Tensor, depth: Tensor, edge: Tensor, any_colour_B: Tensor | None = None
+) -> Reference:
+    """Procedural structures painted on the images themselves; stains, of any colour, only where they are allowed."""
+    kind = draws.choice([float(name != "contamination") for name in KINDS])
+    stain = torch.full_like(kind, KINDS.index("contamination"))
+    stained = draws.happens(0.4)
+    kind = torch.where(stained & any_colour_B, stain, kind) if any_colour_B is not None else kind
     center, extent = draws.uniforms(2, -0.75, 0.75), draws.log_uniform(0.04, 0.3)
     structure = draw_structures(draws, kind, center, extent, *color.shape[-2:])
     return from_structure(draws, structure, color, depth, edge)
@@ -87,7 +92,7 @@ def removal_reference(draws: Draws, color: Tensor, depth: Tensor, edge: Tensor) 
 
 
 def make_pseudo_defects(
-    draws: Draws, color: Tensor, depth: Tensor, edge: Tensor, base: Reference | None, base_share: float
+    draws: Draws, color: Tensor, depth: Tensor, edge: Tensor, base: Reference | None, base_share: float, rough_B: Tensor
 ) -> PseudoDefect:
     """Put one pseudo-defect on each image.
 
@@ -98,10 +103,12 @@ def make_pseudo_defects(
         edge: float (B, 1, H, W) in [-1, 1].
         base: Real defects of the same categories in their own frames, one for each sample, or None.
         base_share: Share of samples that take theirs.
+        rough_B: bool (B,): samples whose reference will show the defect. Only they get stains and foreign patches,
+            whose colours cannot be told from structure (ADR-006).
     """
-    procedural = structure_reference(draws, color, depth, edge)
+    procedural = structure_reference(draws, color, depth, edge, rough_B)
     foreign = foreign_reference(draws, color, depth, edge)
-    reference = foreign.where(draws.happens(FOREIGN_SHARE), procedural)
+    reference = foreign.where(draws.happens(FOREIGN_SHARE) & rough_B, procedural)
     removal = removal_reference(draws, color, depth, edge)
     reference = removal.where(draws.happens(REMOVAL_SHARE), reference)
     if base is not None:

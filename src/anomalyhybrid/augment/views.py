@@ -11,12 +11,13 @@ from anomalyhybrid.ops.warp import affine_grid, local_tps_displacement, sample, 
 from anomalyhybrid.types import Conditions, Views
 
 
-def _draw_affine(draws: Draws, config: AugmentConfig) -> Tensor:
-    """Draw flip and resize-translate-pad, float (B, 2, 3)."""
+def _draw_affine(draws: Draws, config: AugmentConfig, may_flip_B: Tensor) -> Tensor:
+    """Draw flip (where allowed) and resize-translate-pad, float (B, 2, 3)."""
     applied = draws.happens(config.affine_probability).float()
     scale = draws.log_uniform(*config.scale) ** applied
     shift = draws.uniforms(2, -config.translate, config.translate) * applied[:, None]
     flip = torch.stack([draws.signs(config.flip_probability), draws.signs(config.flip_probability)], dim=1)
+    flip = torch.where(may_flip_B[:, None], flip, torch.ones_like(flip))
     return similarity_matrix(scale, torch.zeros_like(scale), shift, flip)
 
 
@@ -37,7 +38,8 @@ def draw_grids(draws: Draws, config: AugmentConfig, aligned_B: Tensor, height: i
     Args:
         draws: Random rows, on the training device.
         config: Strengths and sharing.
-        aligned_B: bool (B,): samples whose three conditions share one whole draw (the edited ones).
+        aligned_B: bool (B,): samples whose three conditions share one whole draw (the edited ones); they are
+            not flipped, so that painted light keeps its side.
         height: Rows.
         width: Columns.
 
@@ -46,10 +48,10 @@ def draw_grids(draws: Draws, config: AugmentConfig, aligned_B: Tensor, height: i
 
     Source: Paper 3.4 and Fig. 4; sharing by ADR-003.
     """
-    shared = _draw_affine(draws, config)
+    shared = _draw_affine(draws, config, ~aligned_B)
     grids = []
     for _ in range(3):
-        own = _draw_affine(draws, config)
+        own = _draw_affine(draws, config, ~aligned_B)
         alone = draws.happens(config.independent)[:, None, None]
         bend = _draw_bend(draws, config, height, width)
         grids.append(affine_grid(torch.where(alone, own, shared), height, width) + bend)

@@ -9,6 +9,10 @@ from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import blur
 from anomalyhybrid.ops.structures import Structure
 
+WEAR = 0.3  # brightness that raised surface gains and sunken surface loses
+GLOSS = 0.3  # highlight of the slope that faces the light
+LIGHT = torch.pi / 4  # image direction that rises towards the light: it comes from the upper left
+
 
 def relief_shading(relief: Tensor, azimuth_B: Tensor) -> Tensor:
     """Relative brightness change of a relief lit from one side, float (B, 1, H, W); 0 where it is flat.
@@ -25,23 +29,26 @@ def relief_shading(relief: Tensor, azimuth_B: Tensor) -> Tensor:
 
 
 def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
-    """Show a structure on an image.
+    """Show a structure on an image, lit from the upper left.
+
+    Light, gloss and wear hardly vary, so that the look follows from the structure and can be learnt: under random
+    light the best guess at a dent is no dent at all (ADR-006).
 
     Args:
-        draws: Random rows: light direction, contrast and gloss.
+        draws: Random rows: contrast, and a little of the light's direction.
         image: float (B, 3, H, W) in [-1, 1].
         structure: What to show.
 
     Returns:
         float (B, 3, H, W) in [-1, 1]; equal to the image outside the region grown by the relief's own slope.
     """
-    contrast = draws.uniform(2.0, 6.0).view(-1, 1, 1, 1)
-    gloss = draws.uniform(0.0, 0.5).view(-1, 1, 1, 1)
-    wear = (draws.normals(1).view(-1, 1, 1, 1) * 0.35).clamp(-0.6, 0.6)  # a worn floor is lighter or darker
-    shade = relief_shading(structure.relief, draws.uniform(0, 2 * torch.pi)) * contrast
+    contrast = draws.uniform(3.0, 5.0).view(-1, 1, 1, 1)
+    azimuth = LIGHT + draws.uniform(-0.35, 0.35)
+    shade = relief_shading(structure.relief, azimuth) * contrast
     unit = (image + 1) * 0.5
     local = blur(unit, 8 * image.shape[-1] / 256).mean(dim=1, keepdim=True)
-    floor = structure.relief.abs() * wear * (0.15 + local)
-    lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss * shade.clamp(0, 1) * (0.1 + local) + floor
+    floor = WEAR * structure.relief * (0.15 + local)
+    gloss = GLOSS * shade.clamp(0, 1) * (0.1 + local)
+    lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss + floor
     stained = torch.lerp(lit, (structure.tint + 1) * 0.5 * (1 + 0.5 * shade), structure.tint_alpha.expand_as(lit))
     return (stained * 2 - 1).clamp(-1, 1)

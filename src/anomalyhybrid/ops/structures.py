@@ -137,7 +137,7 @@ def draw_structures(
     cloud = (0.75 + 0.3 * smooth_noise(draws.normals(1, 14, 14), height, width)).clamp(0.2, 1)
     opacity = draws.uniform(0.45, 0.95).view(-1, 1, 1, 1)
     stain = torch.where(stained, opacity * cloud, torch.zeros_like(cloud))
-    dark = _pick(_DARKENING, kind) * draws.uniform(0.5, 1.0).view(-1, 1, 1, 1)
+    dark = _pick(_DARKENING, kind) * draws.uniform(0.75, 1.0).view(-1, 1, 1, 1)
     alpha = blur(region_mask, 0.6) * region_mask * torch.maximum(stain, dark.expand_as(stain))
     tint = torch.where(stained[..., 0, 0], colour, colour * 0.08 - 0.88)
     return Structure(

@@ -25,11 +25,11 @@ class LossConfig:
     """Weight of discriminator feature matching; 0 in the paper."""
     pixel_weight: float = 10.0
     """Weight of the mean absolute difference of the whole image; 0 in the paper."""
-    region_weight: float = 10.0
+    region_weight: float = 25.0
     """Weight of the mean absolute difference inside edited regions; 0 in the paper."""
-    fusion_weight: float = 2.0
+    fusion_weight: float = 0.3
     """Weight of the term that opens the fusion mask where the content is wrong; 0 in the paper (ADR-008)."""
-    source_share: float = 0.5
+    source_share: float = 0.3
     """Share of samples judged on the source branch alone, so that it learns even where copying would do (ADR-008)."""
     perceptual_crop: int = 128
     """Side of the square on which VGG compares, at the edited region where there is one; 0 takes the whole image."""
