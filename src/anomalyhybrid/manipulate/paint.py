@@ -50,5 +50,7 @@ def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
     floor = WEAR * structure.relief * (0.15 + local)
     gloss = GLOSS * shade.clamp(0, 1) * (0.1 + local)
     lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss + floor
-    stained = torch.lerp(lit, (structure.tint + 1) * 0.5 * (1 + 0.5 * shade), structure.tint_alpha.expand_as(lit))
+    grain = (unit.mean(dim=1, keepdim=True) / (local + 0.05)).clamp(0.5, 1.5)  # the surface shows through a stain
+    surface = (structure.tint + 1) * 0.5 * (1 + 0.6 * shade.clamp(-1, 1.5)) * grain
+    stained = torch.lerp(lit, surface, structure.tint_alpha.expand_as(lit))
     return (stained * 2 - 1).clamp(-1, 1)

@@ -56,7 +56,7 @@ def draw_plan(
         draws: Random rows.
         operations: Operations to draw from, in equal shares.
         mixture: How often TPS follows the first operation.
-        appearance: A fixed mode, or ``auto``: ``blend`` for real references and for stains, else ``target``.
+        appearance: A fixed mode, or ``auto``: ``blend`` (ADR-004).
         procedural: Share of procedural references where real ones are given.
         has_base: Whether the category has real defects.
         decoders: Number of decoder groups in use.
@@ -65,12 +65,8 @@ def draw_plan(
     operation = draws.choice(allowed)
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
     kind = draws.choice([1.0] * len(KINDS))
-    stain = kind == KINDS.index("contamination")
-    if appearance == "auto":
-        blends = uses_base | stain
-        chosen = torch.where(blends, APPEARANCES.index("blend"), APPEARANCES.index("target"))
-    else:
-        chosen = torch.full_like(kind, APPEARANCES.index(appearance))
+    name = "blend" if appearance == "auto" else appearance
+    chosen = torch.full_like(kind, APPEARANCES.index(name))
     return Plan(
         operation=operation,
         then_tps=draws.happens(mixture),

@@ -88,7 +88,8 @@ def draw_region(draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor,
     vertices = _walk(draws, center_B2, extent_B * draws.uniform(1.8, 3.5), 9, wiggle)
     pixel = 2.0 / min(height, width)
     strokes = stroke(vertices, pixel * draws.log_uniform(0.8, 2.6), noise, draws.uniform(0.1, 0.5))
-    polygons = polygon(_outline(draws, center_B2, extent_B * draws.uniform(0.6, 1.0), 7), height, width)
+    corners = polygon(_outline(draws, center_B2, extent_B * draws.uniform(0.6, 1.0), 7), height, width)
+    polygons = (blur(corners, min(height, width) / 110) + 0.12 * noise[:, None] > 0.5).float()  # worn corners
     family = constant(_FAMILY, kind.device)[kind]
     family = torch.where((family == 2) & draws.happens(0.5), torch.zeros_like(family), family)
     choose = family.view(-1, 1, 1, 1)
@@ -101,9 +102,11 @@ def _relief(draws: Draws, kind: Tensor, region_mask: Tensor) -> Tensor:
     """Height profile inside the region: flat-bottomed, bowl-like or grooved, with a rough floor."""
     size = region_mask.shape[-1]
     bowl = (blur(region_mask, size / 40) - 0.35).clamp_min(0) / 0.65
+    shaft = (blur(region_mask, size / 90) - 0.3).clamp_min(0) / 0.7
     groove = blur(region_mask, size / 220)
-    is_bowl = (kind == KINDS.index("dent")) | (kind == KINDS.index("bump"))
-    profile = torch.where(is_bowl.view(-1, 1, 1, 1), bowl, groove) * region_mask
+    is_bowl = ((kind == KINDS.index("dent")) | (kind == KINDS.index("bump"))).view(-1, 1, 1, 1)
+    is_shaft = (kind == KINDS.index("hole")).view(-1, 1, 1, 1)
+    profile = torch.where(is_bowl, bowl, torch.where(is_shaft, shaft, groove)) * region_mask
     floor = 1 + 0.25 * smooth_noise(draws.normals(1, 10, 10), *region_mask.shape[-2:])
     strength = draws.uniform(0.4, 1.0).view(-1, 1, 1, 1)
     return (profile * floor.clamp(0.3, 1.7) * strength * _pick(_RELIEF, kind)).clamp(-1, 1)
@@ -124,6 +127,12 @@ def _outline_edges(draws: Draws, kind: Tensor, region_mask: Tensor, relief: Tens
     return ((outline + 4 * slope) * texture.clamp_min(0.2) * strength).clamp(0, 1)
 
 
+def _inner_ramp(region_mask: Tensor) -> Tensor:
+    """Soft edge of a painted surface, all of it inside the region; strokes keep their middle."""
+    ramp = (2 * blur(region_mask, 0.8) - 0.9).clamp(0, 1)
+    return torch.maximum(ramp, 0.6 * blur(region_mask, 0.5)) * region_mask
+
+
 def draw_structures(
     draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor, height: int, width: int
 ) -> Structure:
@@ -138,7 +147,7 @@ def draw_structures(
     opacity = draws.uniform(0.45, 0.95).view(-1, 1, 1, 1)
     stain = torch.where(stained, opacity * cloud, torch.zeros_like(cloud))
     dark = _pick(_DARKENING, kind) * draws.uniform(0.75, 1.0).view(-1, 1, 1, 1)
-    alpha = blur(region_mask, 0.6) * region_mask * torch.maximum(stain, dark.expand_as(stain))
+    alpha = _inner_ramp(region_mask) * torch.maximum(stain, dark.expand_as(stain))
     tint = torch.where(stained[..., 0, 0], colour, colour * 0.08 - 0.88)
     return Structure(
         kind=kind,
