@@ -72,6 +72,18 @@ def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor
     return fuse(content, source, resized(output.fusion_mask, height, width)).clamp(-1, 1)
 
 
+def native_region(region_mask: Tensor, height: int, width: int) -> Tensor:
+    """Bring a region to an image's own size, binary float (1, 1, H, W); one too thin for it keeps its best pixels.
+
+    Args:
+        region_mask: Binary float (1, 1, S, S).
+        height: Rows.
+        width: Columns.
+    """
+    coverage = resized(region_mask, height, width)
+    return (coverage > (0.5 * coverage.amax()).clamp_max(0.5)).float()
+
+
 def compose(target: np.ndarray, generated: Tensor, region_mask: Tensor, composition: Composition) -> Composed:
     """Put a generated image into its target.
 
@@ -85,7 +97,7 @@ def compose(target: np.ndarray, generated: Tensor, region_mask: Tensor, composit
         The finished image; its `label_mask` is the region at native size.
     """
     height, width = target.shape[:2]
-    region = (resized(region_mask, height, width) > 0.5).float()
+    region = native_region(region_mask, height, width)
     label_mask = region[0, 0].numpy() > 0
     if composition == "full":
         pixels = from_rgb_float(_as_rgb(generated), target)

@@ -134,6 +134,7 @@ def _procedural_reference(
     """Draw structures on the targets' objects."""
     color, depth, edge = maps
     inner = erode(object_mask, max(1, round(color.shape[-1] / 64)))
+    inner = choose(inner.sum(dim=(1, 2, 3)) > 0, inner, object_mask)  # thin objects have no inside
     center = object_point(draws, inner)
     extent = draws.log_uniform(*config.extent)
     structure = draw_structures(draws, plan.kind, center, extent, *color.shape[-2:])
@@ -226,6 +227,7 @@ def draw_candidates(
     reference_index = choose(borrowed, donor, reference_index)
     output = _redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
     region = visible_region(maps[0], output.fused, reference.region_mask)
+    region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
     change = mean_change(maps[0], output.fused, region)
     return Candidates(
         plan=plan,

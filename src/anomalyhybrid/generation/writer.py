@@ -59,14 +59,24 @@ class SetWriter:
         """Id of a generated good image."""
         return f"{self.category}_good_{index:06d}"
 
-    def write_defects(self, candidates: Candidates, colors_u8: Tensor, indices: Sequence[int]) -> list[Row]:
-        """Finish and write candidates; `colors_u8` are the targets at the model's size, uint8 (B, 3, S, S)."""
+    def write_defects(
+        self, candidates: Candidates, colors_u8: Tensor, indices: Sequence[int], only: str | None = None
+    ) -> list[Row]:
+        """Finish and write candidates, or the one whose id is given.
+
+        Args:
+            candidates: On the CPU.
+            colors_u8: Targets at the model's size, uint8 (B, 3, S, S).
+            indices: Numbers of the images within the category.
+            only: Id of the one image to write.
+        """
+        positions = [p for p, index in enumerate(indices) if only in (None, self.defect_id(index))]
 
         def finish(position: int) -> Row:
             return self._write_defect(candidates, colors_u8[position : position + 1], position, indices[position])
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-            return list(threads.map(finish, range(len(indices))))
+            return list(threads.map(finish, positions))
 
     def _write_defect(self, candidates: Candidates, color_u8: Tensor, position: int, index: int) -> Row:
         one = slice(position, position + 1)
@@ -136,11 +146,15 @@ class SetWriter:
         return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
 
     def write_normals(
-        self, drawn: tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput], indices: Sequence[int]
+        self,
+        drawn: tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput],
+        indices: Sequence[int],
+        only: str | None = None,
     ) -> list[Row]:
-        """Finish and write redrawn good images, as `redraw_normals` gives them (moved to the CPU)."""
+        """Finish and write redrawn good images, as `redraw_normals` gives them (moved to the CPU), or `only` one."""
+        positions = [p for p, index in enumerate(indices) if only in (None, self.normal_id(index))]
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-            return list(threads.map(lambda p: self._write_normal(drawn, p, indices[p]), range(len(indices))))
+            return list(threads.map(lambda p: self._write_normal(drawn, p, indices[p]), positions))
 
     def _write_normal(
         self, drawn: tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput], position: int, index: int

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -95,17 +97,19 @@ class Job:
         writer = self.writers[category]
         return [writer.defect_id(index) if is_defect else writer.normal_id(index) for index in indices]
 
-    def write(self, category: str, is_defect: bool, indices: Sequence[int]) -> list[Row]:
-        """Generate and write one chunk."""
+    def write(self, category: str, is_defect: bool, indices: Sequence[int], only: str | None = None) -> list[Row]:
+        """Generate one chunk and write it, or the one image of it whose id is given."""
         pool, writer = self.pools[category], self.writers[category]
         if not is_defect:
             drawn = redraw_normals(self.model.generator, pool, self.config, category, indices)
             target, reference, decoder, color, output = drawn
             moved = DecoderOutput(*(part.cpu() for part in output))
-            return writer.write_normals((target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices)
+            return writer.write_normals(
+                (target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices, only
+            )
         candidates = accepted_candidates(self.model.generator, pool, self.config, category, indices)
         colors = pool.normals.color_u8[candidates.target_index].cpu()
-        return writer.write_defects(_to_cpu(candidates), colors, indices)
+        return writer.write_defects(_to_cpu(candidates), colors, indices, only)
 
 
 def _to_cpu(candidates: Candidates) -> Candidates:
@@ -138,7 +142,8 @@ def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cach
         normals = load([record for record in sources.normals if record.category == category])
         base = [record for record in sources.base if record.category == category]
         shown = signed_from_u8(normals.color_u8[:SYMMETRY_IMAGES].cpu())
-        shown = torch.cat([shown, shown.flip(3)]) if len(shown) == 1 else shown
+        if len(shown) == 1:  # what another image of the product would look like: a little elsewhere
+            shown = torch.cat([shown, shown.roll((1, 1), (2, 3))])
         pools[category] = CategoryPool(
             normals=normals, base=load(base) if base else None, symmetry=measure_symmetry(shown)
         )
@@ -238,15 +243,18 @@ def generate(
 
 
 def _finished(out: Path, description: dict) -> set[str]:
-    """Ids whose files are all there; rows of others are dropped.
+    """Ids whose files are all there; rows of others are dropped, and what a killed process half wrote.
 
     Raises:
         DataError: The set was begun under another configuration, model or data.
     """
     before = read_dataset(out)
-    for key in ("config", "model", "categories", "data", "base_set"):
+    for key in ("config", "model", "categories", "data", "base_set", "data_sha256"):
         if before.get(key) != description[key]:
-            raise DataError(f"{out} was begun with another {key}; resume with the same settings or give another --out")
+            what = "content of the data folders" if key == "data_sha256" else key
+            raise DataError(f"{out} was begun with another {what}; resume with the same settings or give another --out")
+    for path in out.rglob(".tmp-*"):
+        path.unlink(missing_ok=True)
     rows = read_rows(out) if (out / MANIFEST).exists() else []
     kept = [row for row in rows if all((out / path).is_file() for path in (row.image, row.label_mask) if path)]
     write_rows(out, kept)
@@ -260,9 +268,26 @@ def _in_work_order(job: Job) -> None:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """A path as the set's record keeps it: relative where it lies inside the set, else absolute."""
-    path, folder = path.resolve(), folder.resolve()
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+    """A path as the set's record keeps it: relative where it lies inside the set, else absolute.
+
+    Outside, links keep their names, because a folder's name may be its category's.
+    """
+    real, folder = path.resolve(), folder.resolve()
+    return (
+        real.relative_to(folder).as_posix() if real.is_relative_to(folder) else Path(os.path.abspath(path)).as_posix()
+    )
+
+
+def _data_sha256(sources: Sources) -> str:
+    """Hash of what the images, masks and defect classes hold, in order; where they lie does not count."""
+    records = [*sources.normals, *sources.base]
+    with ThreadPoolExecutor() as threads:
+        images = threads.map(lambda record: sha256_of(record.path), records)
+        masks = threads.map(lambda record: sha256_of(record.mask_path) if record.mask_path else "", records)
+        lines = [
+            f"{r.category}/{r.defect} {image} {mask}\n" for r, image, mask in zip(records, images, masks, strict=True)
+        ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _describe(
@@ -280,6 +305,7 @@ def _describe(
         "data_root": _relative(sources.root, out),
         "data": [_relative(Path(root), out) for root in data],
         "base_set": [_relative(Path(root), out) for root in base_set],
+        "data_sha256": _data_sha256(sources),
         "categories": list(sources.categories),
         "config": json.loads(json.dumps(asdict(config))),
         "model": {"run": name, "sha256": model.sha256, "metadata": model.metadata},
@@ -323,19 +349,21 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     Args:
         dataset: The set's folder.
         image_id: As in its manifest.
-        out: Where image and mask go; a folder other than the set.
+        out: Where image and mask go; a folder that holds no generated set.
         announce: Told in words what happens.
 
     Returns:
         The image's path.
 
     Raises:
-        DataError: Unknown id, missing data, or `out` is the set itself.
+        DataError: Unknown id, missing or changed data, or `out` holds a set, this one or another.
         WeightsError: The generator is not the one that made the set.
     """
     description = read_dataset(dataset)
     if out.resolve() == dataset.resolve():
         raise DataError(f"{out} is the set itself; give another folder")
+    if (out / MANIFEST).exists() or (out / DATASET).exists():
+        raise DataError(f"{out} holds a generated set, whose images must not be replaced; give another folder")
     rows = {row.id: row for row in read_rows(dataset)}
     if image_id not in rows:
         raise DataError(f"{dataset} has no image {image_id!r}; its ids run like {next(iter(rows), 'none')!r}")
@@ -349,22 +377,19 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
         folders["data"], folders["base_set"], base_part=config.base_split, seed=config.seed, skip_unreadable=True,
         announce=announce,
     )  # fmt: skip
+    if description.get("data_sha256") not in (None, _data_sha256(sources)):
+        raise DataError(
+            f"the images in {', '.join(str(path) for paths in folders.values() for path in paths)} are not those that "
+            f"{dataset} was made from (some are missing, new or changed); put the same ones back"
+        )
     make_folder(out)
     job = _prepare(model, sources, config, out, None)
     for category, is_defect, indices in job.chunks():
         if image_id in job.ids(category, is_defect, indices):
-            return _write_only(job, category, is_defect, indices, image_id)
+            (row,) = job.write(category, is_defect, indices, only=image_id)
+            if row != rows[image_id]:
+                announce(f"warning: the image differs from the set's, made with {description['versions']}")
+            return resolve_inside(out, row.image)
     raise DataError(
         f"{dataset} lists {image_id!r}, but its configuration does not make it; the set was changed by hand"
     )
-
-
-def _write_only(job: Job, category: str, is_defect: bool, indices: Sequence[int], image_id: str) -> Path:
-    """Write a chunk and keep one image of it."""
-    rows = job.write(category, is_defect, indices)
-    for row in rows:
-        for path in (row.image, row.label_mask):
-            if path is not None and row.id != image_id:
-                (job.folder / path).unlink(missing_ok=True)
-    wanted = next(row for row in rows if row.id == image_id)
-    return resolve_inside(job.folder, wanted.image)
