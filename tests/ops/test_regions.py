@@ -104,7 +104,7 @@ def test_smooth_noise_has_about_unit_deviation_and_is_smooth() -> None:
     coarse = torch.randn(64, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     noise = regions.smooth_noise(coarse, SIZE, SIZE)
     assert 0.8 < float(noise.std()) < 1.2
-    assert float(noise.diff(dim=3).abs().mean()) < 0.25
+    assert float(noise.diff(dim=3).abs().mean()) < 0.3  # white noise: 1.1
 
 
 def test_a_smooth_blob_is_the_ellipse() -> None:
@@ -121,9 +121,9 @@ def test_a_smooth_blob_is_the_ellipse() -> None:
 
 def test_shapes_are_not_empty_and_in_place() -> None:
     centers = rand(16, 2, low=-0.7, high=0.7)
-    noise = regions.smooth_noise(
-        torch.randn(16, 1, 12, 12, generator=torch.Generator().manual_seed(1)), SIZE, SIZE
-    )[:, 0]
+    noise = regions.smooth_noise(torch.randn(16, 1, 12, 12, generator=torch.Generator().manual_seed(1)), SIZE, SIZE)[
+        :, 0
+    ]
     rough = rand(16, seed=3, low=0.1, high=0.4)
     blobs = regions.blob(centers, rand(16, 2, seed=2, low=0.15, high=0.3), rand(16, seed=4), noise, rough)
     path = centers[:, None] + torch.linspace(-0.2, 0.2, 5)[None, :, None]
@@ -158,8 +158,9 @@ def test_convex_polygons_are_opencvs(seed: int) -> None:
     theirs = np.zeros((SIZE, SIZE), np.uint8)
     cv2.fillPoly(theirs, [np.round(pixels).astype(np.int32)], 1, shift=8)
     kernel = np.ones((3, 3), np.uint8)  # OpenCV draws the outline on top, up to a pixel outside
-    assert not (ours > theirs).any()
+    assert not (ours > cv2.dilate(theirs, kernel)).any()
     assert not (cv2.erode(theirs, kernel) > ours).any()
+    assert (ours != theirs).sum() < 0.7 * (theirs - cv2.erode(theirs, kernel)).sum()  # the outline at most
     x, y = vertices[:, 0], vertices[:, 1]
     exact = 0.5 * float((x * y.roll(-1) - x.roll(-1) * y).sum())
     assert ours.sum() * (2 / SIZE) ** 2 == pytest.approx(exact, rel=0.02)

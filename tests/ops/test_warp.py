@@ -125,7 +125,7 @@ def test_the_coarse_solution_is_close_to_the_full_one(monkeypatch: pytest.Monkey
     monkeypatch.setattr(warp, "COARSE_SIDE", 256)
     full = warp.local_tps_displacement(*arguments, shifts, 256, 256)
     error = float((coarse - full).abs().max()) * 128
-    assert 0 < error < 0.35  # pixels of 256
+    assert 0 < error < 0.6  # pixels of 256
 
 
 def test_identity_grid_samples_every_pixel_itself() -> None:

@@ -68,7 +68,7 @@ def prepare(
     *,
     base_set: Folders | None = None,
     edge: Literal["lite", "pidinet"] = _TRAIN.edge,
-    depth: Literal["lite", "depth_anything", "fastdepth"] = _TRAIN.depth,
+    depth: Literal["lite", "depth_anything", "fastdepth"] = "lite",
     edge_weights: str = "",
     depth_weights: str = "",
     size: int = _TRAIN.size,

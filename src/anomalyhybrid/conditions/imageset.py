@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
 from anomalyhybrid.conditions.cache import ConditionCache
+from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.data.foreground import object_mask
 from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_model_u8
 from anomalyhybrid.data.records import Record
@@ -53,7 +55,7 @@ def load_image_set(
     *,
     size: int,
     edge: EdgeExtractor,
-    depth: DepthExtractor,
+    depth: DepthExtractor | MeasuredDepth,
     cache: ConditionCache,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
@@ -64,7 +66,7 @@ def load_image_set(
         categories: Names that give `ImageSet.category` its indices.
         size: Side in pixels.
         edge: Edge extractor.
-        depth: Depth extractor.
+        depth: Depth extractor, or the folder of measured maps.
         cache: Where maps are kept.
         progress: Called with images done and in all.
 
@@ -72,9 +74,9 @@ def load_image_set(
         The images, on the CPU.
 
     Raises:
-        DataError: An image or mask is unreadable.
+        DataError: An image, a mask or a measured map is unreadable, or does not fit.
     """
-    colors, regions, objects = [], [], []
+    colors, regions, objects, measured = [], [], [], []
     for number, record in enumerate(records):
         pixels = load_image(record.path).pixels
         color = to_model_u8(pixels, size)
@@ -84,9 +86,14 @@ def load_image_set(
         colors.append(color)
         regions.append(region)
         objects.append(object_mask(color))
+        if isinstance(depth, MeasuredDepth):
+            measured.append(depth.read(Path(record.relative), shape=(pixels.shape[0], pixels.shape[1])))
         if progress is not None:
             progress(number + 1, len(records))
-    edges, depths = cache.extract(colors, edge=edge, depth=depth, size=size)
+    if isinstance(depth, MeasuredDepth):
+        edges, depths = cache.extract(colors, edge=edge, depth=None, size=size, measured=measured)
+    else:
+        edges, depths = cache.extract(colors, edge=edge, depth=depth, size=size)
     return ImageSet(
         color_u8=_stack(colors).permute(0, 3, 1, 2).contiguous(),
         depth_u8=torch.as_tensor(depths),

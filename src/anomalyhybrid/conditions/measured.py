@@ -25,6 +25,11 @@ class MeasuredDepth:
     nearer_is_larger: bool = False
     """True for disparity-like values; False for distances, which are turned round."""
 
+    @property
+    def name(self) -> str:
+        """Id for manifests and generator files; the files themselves are not part of it."""
+        return "measured_disparity" if self.nearer_is_larger else "measured"
+
     def path_for(self, relative: Path) -> Path:
         """Find the depth file of an image.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from anomalyhybrid.data.files import append_text, make_folder
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import GOOD, Record
-from anomalyhybrid.generation.compose import at_native_size, compose, native_tensor, resized
+from anomalyhybrid.generation.compose import at_native_size, compose, native_region, native_tensor, resized
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
 from anomalyhybrid.generation.pipeline import Candidates, image_seed
@@ -141,7 +141,7 @@ class SetWriter:
         warped = sample(reference, affine_grid(candidates.matrix[one], height, width))
         if appearance == "reference":
             return warped
-        region = (resized(candidates.reference_region[one], height, width) > 0.5).float()
+        region = native_region(candidates.reference_region[one], height, width)
         nothing = torch.zeros_like(region)
         return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
 

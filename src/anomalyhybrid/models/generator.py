@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from anomalyhybrid.errors import WeightsError
+from anomalyhybrid.errors import ConfigError, WeightsError
 from anomalyhybrid.models.config import GeneratorConfig
 from anomalyhybrid.models.decoder import DecoderGroup
 from anomalyhybrid.models.encoder import Encoder
@@ -88,9 +88,14 @@ def load_generator(path: Path) -> tuple[Generator, dict[str, str]]:
         raise WeightsError(f"{path} is not a readable safetensors file ({error}); train or copy it again") from error
     if "generator" not in metadata:
         raise WeightsError(f"{path} holds no generator of anomalyhybrid (no configuration in its metadata)")
-    settings = json.loads(metadata["generator"])
-    settings["decoders"] = tuple(settings["decoders"])
-    model = Generator(GeneratorConfig(**settings))
+    settings = metadata["generator"]
+    try:
+        values = json.loads(settings)
+        model = Generator(GeneratorConfig(**{**values, "decoders": tuple(values["decoders"])}))
+    except (TypeError, ValueError, KeyError, ConfigError) as error:
+        raise WeightsError(
+            f"{path} has a configuration that this version does not know ({settings}): {error}"
+        ) from error
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

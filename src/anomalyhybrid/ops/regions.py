@@ -143,4 +143,4 @@ def polygon(vertices_BK2: Tensor, height: int, width: int) -> Tensor:
 
 def inner_distance(mask: Tensor, reach: int) -> Tensor:
     """Depth of each pixel inside a mask, 0 outside to 1 at `reach` pixels or more from the border."""
-    return soft_alpha(mask, max(1, reach - 1)) * mask
+    return soft_alpha(mask, reach - 1)

@@ -308,7 +308,7 @@ def _describe(
         "data_sha256": _data_sha256(sources),
         "categories": list(sources.categories),
         "config": json.loads(json.dumps(asdict(config))),
-        "model": {"run": name, "sha256": model.sha256, "metadata": model.metadata},
+        "model": {"run": name, "sha256": model.sha256, "metadata": dict(sorted(model.metadata.items()))},
         "versions": {
             "anomalyhybrid": __version__,
             "torch": torch.__version__,

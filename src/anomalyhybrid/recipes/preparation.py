@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from anomalyhybrid.conditions.cache import ConditionCache
+from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.data.loading import load_image, to_model_u8
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.recipes.sources import (
@@ -124,6 +125,7 @@ def prepare(
     started = time.monotonic()
     sources = read_sources(data, base_set, base_part="all", seed=0, skip_unreadable=skip_unreadable, announce=announce)
     edges, depths = make_extractors(edge, depth, edge_weights, depth_weights, best_device())
+    assert not isinstance(depths, MeasuredDepth), "measured depth has nothing to extract; it is no choice here"
     announce(f"edges by {edges.name}, depth by {depths.name}, {size} px")
     folder = condition_folder(cache)
     surveys = {category: Survey() for category in sources.categories}

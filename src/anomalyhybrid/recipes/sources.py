@@ -12,11 +12,13 @@ import torch
 
 from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
 from anomalyhybrid.conditions.extractors import make_depth_extractor, make_edge_extractor
+from anomalyhybrid.conditions.measured import MeasuredDepth
+from anomalyhybrid.data.files import existing_folder
 from anomalyhybrid.data.loading import check_images
 from anomalyhybrid.data.reading import read_base_set, read_many
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.splits import base_split
-from anomalyhybrid.errors import DataError
+from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.models.weights import cache_folder
 
 Announce = Callable[[str], None]
@@ -106,19 +108,22 @@ def _base_records(root: Path, categories: Sequence[str], announce: Announce) -> 
 
 def make_extractors(
     edge: str, depth: str, edge_weights: str, depth_weights: str, device: torch.device
-) -> tuple[EdgeExtractor, DepthExtractor]:
+) -> tuple[EdgeExtractor, DepthExtractor | MeasuredDepth]:
     """Make both extractors; empty weight paths look in the usual places.
 
+    For ``measured`` and ``measured_disparity`` the depth path is the folder of depth files.
+
     Raises:
-        ConfigError: Unknown extractor.
+        ConfigError: Unknown extractor, or measured depth without its folder.
         WeightsError: Weights not found or not the expected ones.
     """
-    edge_path = Path(edge_weights) if edge_weights else None
-    depth_path = Path(depth_weights) if depth_weights else None
-    return (
-        make_edge_extractor(edge, weights=edge_path, device=device),
-        make_depth_extractor(depth, weights=depth_path, device=device),
-    )
+    edges = make_edge_extractor(edge, weights=Path(edge_weights) if edge_weights else None, device=device)
+    if depth in ("measured", "measured_disparity"):
+        if not depth_weights:
+            raise ConfigError(f"depth {depth!r} needs --depth-weights, the folder of the depth files")
+        folder = existing_folder(depth_weights)
+        return edges, MeasuredDepth(folder=folder, nearer_is_larger=depth == "measured_disparity")
+    return edges, make_depth_extractor(depth, weights=Path(depth_weights) if depth_weights else None, device=device)
 
 
 def condition_folder(cache: Path | None) -> Path:
