@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One lease of a GPU machine: the shipped generator, then the main job of issue 2 three ways.
 #   V=<vgg16 file> DATA="<folder> ..." OUT=<folder> bash benchmarks/gpu_session.sh
+# START=<generator file> goes on from it instead of from a small-size run; ONLY=general stops after the generator.
 # Sizes and minutes can be set through the environment; the defaults are those of the run in docs/log.md.
 set -u
 export PYTHONPATH=src PYTHONUNBUFFERED=1
@@ -11,14 +12,17 @@ say() { echo "$(date +%T) $*"; }
 tail_of() { tail -c 900 "$1"; echo; }
 
 say render; ship render --scenes "$T/pairs.npz" --count "${SCENES:-1600}" --workers "${WORKERS:-16}" --size "${S2:-256}" || exit 1
-say general, small
-ship train --scenes "$T/pairs.npz" --students $W --out "$T/general_small" --size "${S1:-128}" --minutes "${M1:-1.3}" \
-  --steps "${STEPS:-20000}" --batch-size "${B:-32}" --view-block 8 --learning-rate 4e-4 --ema-decay 0.995 --vgg-weights "$V" > "$T/general_small.log" 2>&1
-tail_of "$T/general_small.log"
+if [ -z "${START:-}" ]; then
+  say general, small
+  ship train --scenes "$T/pairs.npz" --students $W --out "$T/general_small" --size "${S1:-128}" --minutes "${M1:-1.3}" \
+    --steps "${STEPS:-20000}" --batch-size "${B:-32}" --view-block 8 --learning-rate 4e-4 --ema-decay 0.995 --vgg-weights "$V" > "$T/general_small.log" 2>&1
+  tail_of "$T/general_small.log"; START="$T/general_small/generator.safetensors"
+fi
 say general
 ship train --scenes "$T/pairs.npz" --students $W --out "$T/general" --size "${S2:-256}" --minutes "${M2:-1.9}" \
-  --steps "${STEPS:-20000}" --batch-size "${B:-32}" --view-block 8 --start "$T/general_small/generator.safetensors" --vgg-weights "$V" > "$T/general.log" 2>&1
+  --steps "${STEPS:-20000}" --batch-size "${B:-32}" --view-block 8 --start "$START" --vgg-weights "$V" > "$T/general.log" 2>&1
 tail_of "$T/general.log"
+[ "${ONLY:-}" = general ] && { cp "$T/general/generator.safetensors" "$T/general/journal.jsonl" "$OUT/"; cp "$(ls "$T"/general/samples/*.png | tail -1)" "$OUT/general.png"; exit 0; }
 cp "$T/general/generator.safetensors" $W/generator.safetensors
 cp "$T/general/generator.safetensors" "$OUT/general.safetensors"
 cp "$(ls "$T"/general/samples/*.png | tail -1)" "$OUT/general.png"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anomalyhybrid.recipes.training import train
     from anomalyhybrid.training.config import TrainConfig
 
-    __version__: str
+__version__ = "0.1.0"
 
 _HOMES = {
     "AnomalyHybridError": "errors",
@@ -45,14 +45,9 @@ __all__ = [  # noqa: RUF022 (the order of the story)
 
 def __getattr__(name: str) -> Any:
     """Load a public name from its module on first use."""
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: Any = version("anomalyhybrid")
-    elif name in _HOMES:
-        value = getattr(importlib.import_module(f"anomalyhybrid.{_HOMES[name]}"), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module 'anomalyhybrid' has no attribute {name!r}")
+    value: Any = getattr(importlib.import_module(f"anomalyhybrid.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
 
