@@ -15,7 +15,7 @@ say render; ship render --scenes "$T/pairs.npz" --count "${SCENES:-1600}" --work
 if [ -z "${START:-}" ]; then
   say general, small
   ship train --scenes "$T/pairs.npz" --students $W --out "$T/general_small" --size "${S1:-128}" --minutes "${M1:-1.3}" \
-    --steps "${STEPS:-20000}" --batch-size "${B:-32}" --view-block 8 --learning-rate 4e-4 --ema-decay 0.995 --vgg-weights "$V" > "$T/general_small.log" 2>&1
+    --steps "${STEPS:-20000}" --batch-size "${B:-32}" --view-block 8 --vgg-weights "$V" > "$T/general_small.log" 2>&1
   tail_of "$T/general_small.log"; START="$T/general_small/generator.safetensors"
 fi
 say general

@@ -100,7 +100,8 @@ def test_a_structure_reference_is_the_image_away_from_its_region() -> None:
     reference = structure_reference(draws("structure"), color, depth, edge)
     near = dilate(reference.region_mask, 4)
     for changed, original in ((reference.color, color), (reference.depth, depth), (reference.edge, edge)):
-        torch.testing.assert_close(outside(changed, near), outside(original, near), atol=1e-5, rtol=0)
+        kept, wanted = (outside(values, near)[..., 1:-1, 1:-1] for values in (changed, original))
+        torch.testing.assert_close(kept, wanted, atol=1e-5, rtol=0)
 
 
 def test_a_foreign_reference_shows_another_image_of_the_batch() -> None:
@@ -139,7 +140,7 @@ def test_base_defects_are_used_at_their_share() -> None:
     home = (always.region_mask == region).flatten(1).all(dim=1)
     assert 0.25 < float(home.float().mean()) < 0.75  # half stay where they were, half go anywhere
     core = (slice(None), slice(None), slice(28, 36), slice(26, 38))  # past the feather: the defect's own structure
-    assert torch.equal(always.edge[core][home], base.edge[core][home])
+    torch.testing.assert_close(always.edge[core][home], base.edge[core][home], atol=1e-4, rtol=0)
     moved = (always.depth - base.depth)[core][home]
     assert float(moved.std(dim=(1, 2, 3)).median()) < 0.05  # the same relief at the target's level
     empty = Reference(base.color, base.depth, base.edge, region * 0)

@@ -69,7 +69,7 @@ def test_splines_move_only_part_of_the_image() -> None:
     local = AugmentConfig(affine_probability=0.0, flip_probability=0.0, tps_radius=(0.2, 0.3))
     moved = (grids(local)[0] - identity_grid(BATCH, SIZE, SIZE, torch.device("cpu"))).norm(dim=3) > 1e-4
     share = moved.float().mean(dim=(1, 2))
-    assert 0.05 < float(share.min())
+    assert float(share.min()) > 0.05
     assert float(share.max()) < 0.8
 
 

@@ -64,9 +64,7 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two rendered categories, four good images and one defect of each kind in each."""
     root = tmp_path_factory.mktemp("products")
     for number, product in enumerate(("capsule", "nut")):
-        write_dataset(
-            root, product=product, product_seed=number, seed=3, train_good=4, defects_per_kind=1, size=SIZE
-        )
+        write_dataset(root, product=product, product_seed=number, seed=3, train_good=4, defects_per_kind=1, size=SIZE)
     return root
 
 
@@ -101,17 +99,13 @@ def make_set(tiny_run: Path, maps_cache: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def one_category(
-    tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path], products: Path
-) -> Path:
+def one_category(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path], products: Path) -> Path:
     """A set of one category without real defects."""
     return make_set(tmp_path_factory.mktemp("one") / "set", products / "nut", count=10, normals=3, batch_size=4)
 
 
 @pytest.fixture(scope="session")
-def two_categories(
-    tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path], products: Path
-) -> Path:
+def two_categories(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path], products: Path) -> Path:
     """A set of two categories with their real defects, in batches of 3."""
     out = tmp_path_factory.mktemp("two") / "set"
     return make_set(out, products, base_set=(products,), count=8, normals=2, batch_size=3, procedural=0.3)

@@ -20,7 +20,7 @@ Make = Callable[..., Path]
 Start = Callable[..., Path]
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for whatever ends a run."""
 
 
@@ -58,9 +58,9 @@ def test_stopped_after_any_chunk(tmp_path: Path, start: Start, whole: dict[str, 
     def report(done: int, total: int) -> None:
         reports.append((done, total))
         if len(reports) == chunk + 1:
-            raise Stopped
+            raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         start(tmp_path / "set", report=report)
     assert reports[-1][1] == 16
     assert reports[-1][0] == len(rows_of(tmp_path / "set")) < 17
@@ -76,12 +76,12 @@ def test_stopped_within_a_chunk(
     def save(path: Path, pixels: np.ndarray) -> None:
         calls.append(path)
         if len(calls) > written:
-            raise Stopped
+            raise StoppedError
         save_png(path, pixels)
 
     with monkeypatch.context() as patch:
         patch.setattr(writer, "save_png", save)
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             start(tmp_path / "set")
     assert contents(start(tmp_path / "set", resume=True)) == whole
 
@@ -90,13 +90,13 @@ def test_stopped_twice(tmp_path: Path, start: Start, whole: dict[str, bytes]) ->
     def stopping(at: int) -> Callable[[int, int], None]:
         def report(done: int, total: int) -> None:
             if done >= at:
-                raise Stopped
+                raise StoppedError
 
         return report
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         start(tmp_path / "set", report=stopping(3))
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         start(tmp_path / "set", resume=True, report=stopping(9))
     assert contents(start(tmp_path / "set", resume=True)) == whole
 
@@ -193,9 +193,9 @@ def test_nothing_to_resume_is_said(tmp_path: Path, start: Start) -> None:
 
 def test_a_begun_set_is_not_begun_again(tmp_path: Path, start: Start) -> None:
     def report(done: int, total: int) -> None:
-        raise Stopped
+        raise StoppedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         start(tmp_path / "set", report=report)
     before = contents(tmp_path / "set")
     with pytest.raises(DataError, match="--resume"):

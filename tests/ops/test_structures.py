@@ -45,7 +45,7 @@ def test_relief_goes_the_way_of_its_kind_and_stays_inside(drawn) -> None:
 
 def test_edges_are_there_and_only_near_the_region(drawn) -> None:
     _, structure, _ = drawn
-    assert 0 <= float(structure.edge.min())
+    assert float(structure.edge.min()) >= 0
     assert float(structure.edge.max()) <= 1
     assert not structure.edge[dilate(structure.region_mask, 3) == 0].any()
     assert float(structure.edge.amax(dim=(1, 2, 3)).min()) > 0.02
@@ -54,7 +54,7 @@ def test_edges_are_there_and_only_near_the_region(drawn) -> None:
 def test_colour_changes_only_inside(drawn) -> None:
     name, structure, _ = drawn
     assert not structure.tint_alpha[structure.region_mask == 0].any()
-    assert 0 <= float(structure.tint_alpha.min())
+    assert float(structure.tint_alpha.min()) >= 0
     assert float(structure.tint_alpha.max()) <= 1
     assert float(structure.tint.abs().max()) <= 1
     coloured = bool((structure.tint_alpha.amax(dim=(1, 2, 3)) > 0.05).all())

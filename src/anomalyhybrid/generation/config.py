@@ -40,7 +40,7 @@ class GenerateConfig:
     """Half size of procedural regions, in halves of the image's side."""
     min_change: float = 8.0
     """Least mean absolute change inside the mask, in 1/255, for a candidate to be accepted."""
-    max_attempts: int = 6
+    max_attempts: int = 10
     """Candidates tried for one image; the strongest is kept and marked when none is accepted."""
     batch_size: int = 16
     """Images generated together; part of what an image's pixels depend on, so recorded."""

@@ -14,12 +14,12 @@ from anomalyhybrid.generation.quality import acceptable, choose, mean_change, vi
 from anomalyhybrid.manipulate.operations import edit_maps
 from anomalyhybrid.manipulate.placement import object_point, suit_placement
 from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
-from anomalyhybrid.manipulate.reference import Reference, blended, from_structure, place
+from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, place
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import signed_from_u8
-from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise
+from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise, soft_alpha
 from anomalyhybrid.ops.structures import draw_structures
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
@@ -228,7 +228,8 @@ def draw_candidates(
     output = _redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
-    change = mean_change(maps[0], output.fused, region)
+    shown = torch.lerp(maps[0], output.fused, soft_alpha(region, FEATHER))  # as composition will show it
+    change = mean_change(maps[0], shown, region)
     return Candidates(
         plan=plan,
         target_index=target_index,

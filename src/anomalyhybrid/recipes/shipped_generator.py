@@ -153,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         view_block=given.view_block,
         batch_size=given.batch_size,
         vgg_weights=given.vgg_weights,
+        learning_rate=given.learning_rate,
+        ema_decay=given.ema_decay,
         journal_every=100,
         sample_every=200,
     )

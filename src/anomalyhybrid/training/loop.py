@@ -143,9 +143,9 @@ class Trainer:
 
     def _save(self, step: int) -> None:
         if self.accelerator.is_main_process:
-            save_checkpoint(self.files.folder, step=step, **self._state)
             metadata = self.files.metadata | {"steps": str(step)}
             save_generator(self.files.folder / "generator.safetensors", self.averaged_generator, metadata)
+            save_checkpoint(self.files.folder, step=step, **self._state)  # last: it says that both are there
 
     def _row(self, step: int, report: dict[str, Tensor], seconds: float, images: int) -> dict[str, float | int | str]:
         row: dict[str, float | int | str] = {"step": step, "seconds": round(seconds, 2)}
@@ -194,13 +194,20 @@ class Trainer:
                     self._save(done)
                     saved = done
                 limit = self.config.max_minutes * 60
-                if interrupted() or (limit and time.monotonic() - started > limit):
+                if self._any_process(interrupted() or bool(limit and time.monotonic() - started > limit)):
                     break
             if saved != done:
                 self._save(done)
         if interrupted():
             raise KeyboardInterrupt
         return done
+
+    def _any_process(self, stop: bool) -> bool:
+        """Whether any process wants to stop: they leave after the same step, or the others would wait for ever."""
+        if self.accelerator.num_processes == 1:
+            return stop
+        wishes = self.accelerator.gather(torch.tensor([stop], device=self.device))
+        return bool(wishes.any())  # pyright: ignore[reportAttributeAccessIssue]
 
     def _sample(self, step: int) -> None:
         if self.accelerator.is_main_process:

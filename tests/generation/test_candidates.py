@@ -1,0 +1,232 @@
+"""Candidates: regions on the object, several attempts, and a mask even when nothing is visible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from anomalyhybrid.conditions.imageset import ImageSet
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.pipeline import (
+    Candidates,
+    CategoryPool,
+    accepted_candidates,
+    draw_candidates,
+    redraw_normals,
+)
+from anomalyhybrid.manipulate.symmetry import Symmetry
+from anomalyhybrid.models.generator import Generator
+from anomalyhybrid.ops.fusion import fuse
+from anomalyhybrid.ops.regions import dilate
+from anomalyhybrid.ops.warp import identity_grid
+from anomalyhybrid.types import DecoderOutput
+
+SIZE = 64
+INDICES = list(range(40))
+FREE = Symmetry(flip_x=True, flip_y=True, half_turn=True, any_turn=True)
+
+
+def _model(source: Callable[[Tensor], Tensor], opening: float) -> Generator:
+    """A stand-in whose decoders draw `source(content)` under a constant fusion mask."""
+
+    def decode(features: list[Tensor], content: Tensor) -> DecoderOutput:
+        drawn, mask = source(content), torch.full_like(content[:, :1], opening)
+        return DecoderOutput(drawn, mask, fuse(content, drawn, mask))
+
+    stand_in = SimpleNamespace(encoder=lambda stacked: [stacked], decoders={"ahd": decode, "ahe": decode})
+    return cast(Generator, stand_in)
+
+
+INVERTING = _model(torch.neg, 1.0)
+COPYING = _model(torch.neg, 0.0)
+
+
+def _images(count: int, object_mask: Tensor, region: Tensor | None = None) -> ImageSet:
+    """A lit object on a dark ground; a bright region where there is one."""
+    grey = 60 + 100 * object_mask.float().expand(count, 3, SIZE, SIZE)
+    grey = grey + torch.arange(count).view(-1, 1, 1, 1)
+    nothing = torch.zeros(count, 1, SIZE, SIZE, dtype=torch.uint8)
+    return ImageSet(
+        color_u8=grey.to(torch.uint8),
+        depth_u8=(object_mask * 120).to(torch.uint8).expand(count, 1, SIZE, SIZE).contiguous(),
+        edge_u8=nothing,
+        region_u8=nothing if region is None else (region * 255).to(torch.uint8).expand_as(nothing).contiguous(),
+        object_u8=(object_mask * 255).to(torch.uint8).expand_as(nothing).contiguous(),
+        category=torch.zeros(count, dtype=torch.long),
+    )
+
+
+def _disc(x: float, y: float, radius: float) -> Tensor:
+    grid = identity_grid(1, SIZE, SIZE, torch.device("cpu"))
+    return ((grid - torch.tensor([x, y])).norm(dim=-1) < radius).float()[:, None]
+
+
+def _pool(object_mask: Tensor, base_region: Tensor | None = None) -> CategoryPool:
+    base = None if base_region is None else _images(5, object_mask, base_region)
+    return CategoryPool(normals=_images(3, object_mask), base=base, symmetry=FREE)
+
+
+def _draw(model: Generator, pool: CategoryPool, **settings: Any) -> Candidates:
+    return draw_candidates(model, pool, GenerateConfig(**settings), "nut", INDICES, 0)
+
+
+@pytest.mark.parametrize("with_base", [False, True], ids=["procedural", "base"])
+def test_regions_lie_on_an_off_centre_object(with_base: bool) -> None:
+    thing = _disc(0.4, -0.4, 0.45)
+    pool = _pool(thing, _disc(0.35, -0.3, 0.15) if with_base else None)
+    region = _draw(INVERTING, pool).reference_region
+    area = region.sum((1, 2, 3))
+    assert (area > 0).all()
+    share = (region * thing).sum((1, 2, 3)) / area
+    assert share.mean() >= 0.9
+    if with_base:
+        assert share.min() >= 0.8
+    else:
+        assert (region <= dilate(thing, 1)).all(), "at most the outline's own pixels"
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_thin_objects_get_regions_too(width: int) -> None:
+    rod = torch.zeros(1, 1, SIZE, SIZE)
+    rod[..., 10:54, 40 : 40 + width] = 1
+    drawn = _draw(INVERTING, _pool(rod))
+    assert (drawn.reference_region.sum((1, 2, 3)) > 0).all()
+    columns = drawn.reference_region.amax(dim=(0, 1, 2)).nonzero()[:, 0]
+    assert columns.min() >= 39
+    assert columns.max() <= 40 + width
+
+
+def test_the_label_region_lies_inside_the_edited_one() -> None:
+    drawn = _draw(INVERTING, _pool(_disc(0, 0, 0.7)), appearance="target")
+    assert (drawn.region_mask <= drawn.reference_region).all()
+    assert drawn.accepted.all() == (drawn.region_mask.sum((1, 2, 3)) >= 24).all()
+
+
+def test_nothing_visible_keeps_the_edited_region_as_mask() -> None:
+    config = GenerateConfig(appearance="target", max_attempts=3)
+    kept = accepted_candidates(COPYING, _pool(_disc(0, 0, 0.7)), config, "nut", INDICES)
+    assert not kept.accepted.any()
+    assert torch.equal(kept.region_mask, kept.reference_region)
+    assert (kept.region_mask.sum((1, 2, 3)) > 0).all()
+    assert not kept.change.any()
+
+
+def test_an_image_is_tried_again_until_it_is_accepted() -> None:
+    pool = _pool(_disc(0, 0, 0.7))
+    limit = float(_draw(INVERTING, pool).change.median())
+    config = GenerateConfig(max_attempts=4, min_change=limit)
+    first = draw_candidates(INVERTING, pool, config, "nut", INDICES, 0)
+    last = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
+    assert 0 < first.accepted.sum() < len(INDICES)
+    assert last.accepted.sum() > first.accepted.sum()
+    assert (last.attempt[first.accepted] == 0).all()
+    assert torch.equal(last.region_mask[first.accepted], first.region_mask[first.accepted])
+    assert (last.attempt > 0).any()
+    assert ((last.change >= limit) | ~last.accepted).all()
+    for attempt in last.attempt.unique().tolist():
+        again = draw_candidates(INVERTING, pool, config, "nut", INDICES, attempt)
+        mine = last.attempt == attempt
+        for name in ("region_mask", "fused", "content", "target_index", "reference_index"):
+            assert torch.equal(getattr(last, name)[mine], getattr(again, name)[mine]), name
+        assert torch.equal(last.plan.operation[mine], again.plan.operation[mine])
+
+
+def test_without_an_accepted_candidate_the_strongest_is_kept() -> None:
+    pool, config = _pool(_disc(0, 0, 0.7)), GenerateConfig(max_attempts=4, min_change=300.0)
+    kept = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
+    tried = torch.stack(
+        [draw_candidates(INVERTING, pool, config, "nut", INDICES, attempt).change for attempt in range(4)]
+    )
+    assert torch.equal(kept.change, tried.amax(dim=0))
+    assert torch.equal(kept.attempt, tried.argmax(dim=0))
+    assert not kept.accepted.any()
+
+
+def test_an_image_is_the_same_in_any_batch() -> None:
+    pool, config = _pool(_disc(0, 0, 0.7), _disc(0.1, 0, 0.2)), GenerateConfig(procedural=0.5)
+    together = accepted_candidates(INVERTING, pool, config, "nut", INDICES[:6])
+    for index in (0, 5):
+        alone = accepted_candidates(INVERTING, pool, config, "nut", [index])
+        assert torch.allclose(alone.fused[0], together.fused[index], atol=1e-5)
+        assert torch.equal(alone.region_mask[0], together.region_mask[index])
+        assert int(alone.attempt) == int(together.attempt[index])
+
+
+def test_categories_and_seeds_have_streams_of_their_own() -> None:
+    pool = _pool(_disc(0, 0, 0.7))
+    one = draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, 0)
+    for other in (
+        draw_candidates(INVERTING, pool, GenerateConfig(), "bolt", INDICES, 0),
+        draw_candidates(INVERTING, pool, GenerateConfig(seed=1), "nut", INDICES, 0),
+        draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, 1),
+    ):
+        assert not torch.equal(one.reference_region, other.reference_region)
+
+
+def test_appearances() -> None:
+    thing, region = _disc(0, 0, 0.7), _disc(0.1, 0, 0.2)
+    pool = _pool(thing, region)
+    shown = pool.normals.color_u8.float() / 127.5 - 1
+    target = _draw(INVERTING, pool, appearance="target")
+    assert torch.equal(target.content, shown[target.target_index])
+    blend = _draw(INVERTING, pool, appearance="blend")
+    outside = (blend.reference_region == 0).expand_as(blend.content)
+    assert torch.equal(blend.content[outside], shown[blend.target_index][outside])
+    borrowed = _draw(INVERTING, _pool(thing), appearance="reference")
+    assert torch.equal(borrowed.content, shown[borrowed.reference_index]), "another good image"
+    assert (borrowed.reference_index != borrowed.target_index).any()
+
+
+def test_each_sample_is_drawn_by_its_own_decoder() -> None:
+    pool = _pool(_disc(0, 0, 0.7))
+    by_name = {"ahd": 0.5, "ahe": -0.5}
+
+    def decoder(value: float) -> Callable[[list[Tensor], Tensor], DecoderOutput]:
+        def decode(features: list[Tensor], content: Tensor) -> DecoderOutput:
+            drawn = torch.full_like(content, value)
+            return DecoderOutput(drawn, torch.ones_like(content[:, :1]), drawn)
+
+        return decode
+
+    decoders = {name: decoder(value) for name, value in by_name.items()}
+    model = cast(Generator, SimpleNamespace(encoder=lambda stacked: [stacked], decoders=decoders))
+    drawn = _draw(model, pool, decoders=("ahe", "ahd"))
+    assert set(drawn.plan.decoder.tolist()) == {0, 1}
+    assert (drawn.fused[drawn.plan.decoder == 0] == by_name["ahe"]).all()
+    assert (drawn.fused[drawn.plan.decoder == 1] == by_name["ahd"]).all()
+    only = _draw(model, pool, decoders=("ahd",))
+    assert (only.fused == by_name["ahd"]).all()
+
+
+def test_normals_are_redrawn_with_unedited_maps() -> None:
+    pool = _pool(_disc(0, 0, 0.7))
+    seen: list[Tensor] = []
+    model = cast(
+        Generator,
+        SimpleNamespace(encoder=lambda stacked: seen.append(stacked) or [stacked], decoders=INVERTING.decoders),
+    )
+    target, reference, decoder, color, output = redraw_normals(model, pool, GenerateConfig(), "nut", INDICES)
+    maps = torch.cat([pool.normals.depth_u8, pool.normals.edge_u8], dim=1).float() / 127.5 - 1
+    assert torch.allclose(seen[0][:, 3:], maps[target])
+    assert torch.equal(color, pool.normals.color_u8[reference].float() / 127.5 - 1)
+    assert torch.equal(output.fused, -color)
+    assert len(decoder) == len(INDICES)
+    assert (target != reference).any()
+
+
+def test_candidates_choose_by_sample() -> None:
+    pool = _pool(_disc(0, 0, 0.7))
+    first, second = (draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, number) for number in (0, 1))
+    better = torch.arange(len(INDICES)) % 3 == 0
+    mixed = first.improved(second, better)
+    assert torch.equal(mixed.plan.kind[better], second.plan.kind[better])
+    assert torch.equal(mixed.plan.kind[~better], first.plan.kind[~better])
+    assert torch.equal(mixed.fused[better], second.fused[better])
+    assert torch.equal(mixed.fused[~better], first.fused[~better])
+    assert replace(mixed, attempt=first.attempt).accepted.shape == first.accepted.shape

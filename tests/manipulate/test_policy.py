@@ -1,0 +1,97 @@
+"""What is decided for each image, and what a procedural defect is called."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+
+from anomalyhybrid.manipulate.operations import OPERATIONS, Operation
+from anomalyhybrid.manipulate.policy import (
+    APPEARANCES,
+    DISTORTION,
+    REMOVAL,
+    Appearance,
+    Plan,
+    draw_plan,
+    procedural_name,
+)
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.structures import KINDS
+from anomalyhybrid.seeding import stream
+
+BATCH = 2000
+SETTINGS: dict[str, Any] = {
+    "operations": OPERATIONS,
+    "mixture": 0.25,
+    "appearance": "blend",
+    "procedural": 0.0,
+    "has_base": True,
+    "decoders": 2,
+}
+
+
+def _plan(**changes: Any) -> Plan:
+    return draw_plan(Draws.from_stream(stream(0, "plan"), BATCH, columns=64), **(SETTINGS | changes))
+
+
+def _shares(index: torch.Tensor, count: int) -> list[float]:
+    return [(index == number).float().mean().item() for number in range(count)]
+
+
+def test_all_choices_come_up_in_equal_shares() -> None:
+    plan = _plan()
+    assert _shares(plan.operation, 4) == pytest.approx([0.25] * 4, abs=0.04)
+    assert _shares(plan.kind, len(KINDS)) == pytest.approx([1 / len(KINDS)] * len(KINDS), abs=0.04)
+    assert _shares(plan.decoder, 2) == pytest.approx([0.5] * 2, abs=0.04)
+    assert plan.then_tps.float().mean().item() == pytest.approx(0.25, abs=0.04)
+
+
+@pytest.mark.parametrize("names", [("merge",), ("tps",), ("remove", "replace"), ("replace", "remove")])
+def test_only_the_operations_asked_for(names: tuple[Operation, ...]) -> None:
+    chosen = {OPERATIONS[index] for index in _plan(operations=names).operation.tolist()}
+    assert chosen == set(names)
+
+
+def test_mixture_at_its_ends() -> None:
+    assert not _plan(mixture=0.0).then_tps.any()
+    assert _plan(mixture=1.0).then_tps.all()
+
+
+def test_real_references_where_there_are_any() -> None:
+    assert _plan().uses_base.all()
+    assert not _plan(has_base=False).uses_base.any()
+    assert not _plan(procedural=1.0).uses_base.any()
+    assert _plan(procedural=0.3).uses_base.float().mean().item() == pytest.approx(0.7, abs=0.04)
+
+
+@pytest.mark.parametrize("appearance", APPEARANCES)
+def test_a_fixed_appearance(appearance: Appearance) -> None:
+    assert (_plan(appearance=appearance).appearance == APPEARANCES.index(appearance)).all()
+
+
+def test_auto_is_one_of_the_appearances() -> None:
+    chosen = _plan(appearance="auto").appearance
+    assert ((chosen >= 0) & (chosen < len(APPEARANCES))).all()
+
+
+def test_one_decoder_alone() -> None:
+    assert not _plan(decoders=1).decoder.any()
+
+
+def test_a_setting_changes_no_other_decision() -> None:
+    one, other = _plan(), _plan(mixture=1.0, appearance="target", procedural=0.5)
+    assert torch.equal(one.operation, other.operation)
+    assert torch.equal(one.kind, other.kind)
+    assert torch.equal(one.decoder, other.decoder)
+
+
+def test_names_of_procedural_defects() -> None:
+    for (number, kind), operation, appearance in product(enumerate(KINDS), OPERATIONS, APPEARANCES):
+        name = procedural_name(number, operation, appearance)
+        if appearance == "blend" or operation in ("merge", "replace"):
+            assert name == kind, "the structure is shown"
+        else:
+            assert name == (DISTORTION if operation == "tps" else REMOVAL), "nothing of its kind is left"

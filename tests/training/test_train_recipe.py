@@ -1,0 +1,116 @@
+"""`recipes.training.train`: whole runs on folders, and which of them may be continued."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tiny_runs import TINY, tensors, tiny_generator, train_config
+
+from anomalyhybrid.errors import CheckpointError, ConfigError, WeightsError
+from anomalyhybrid.models.generator import load_generator, save_generator
+from anomalyhybrid.recipes import shipped_generator
+from anomalyhybrid.recipes import training as recipe
+from anomalyhybrid.training.config import TrainConfig
+
+
+@pytest.fixture(autouse=True)
+def tiny_preset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipe, "generator_preset", lambda name: TINY)
+
+
+def config(**settings) -> TrainConfig:
+    return train_config(**({"steps": 1, "start": "scratch"} | settings))
+
+
+@pytest.fixture
+def folders(tmp_path: Path, dummy_mvtec) -> tuple[Path, Path, Path]:
+    """Data, output and condition cache."""
+    return dummy_mvtec("widget", train=2, test=1, defects={"dent": 2}), tmp_path / "run", tmp_path / "cache"
+
+
+def train(folders: tuple[Path, Path, Path], settings: TrainConfig, **more) -> list[str]:
+    data, out, cache = folders
+    said: list[str] = []
+    recipe.train([data], out, config=settings, cache=cache, announce=said.append, **more)
+    return said
+
+
+def test_a_run_from_folders_and_its_resume(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    data, out, cache = folders
+    said = train(folders, config(steps=2), base_set=[data])
+    assert any("no perceptual term" in line for line in said)
+    _, metadata = load_generator(out / "generator.safetensors")
+    assert metadata["categories"] == "widget"
+    assert (metadata["edge"], metadata["size"], metadata["steps"]) == ("lite", "64", "2")
+    assert yaml.safe_load((out / "config.yaml").read_text())["augment"]["edit"] == config().augment.edit
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        train(folders, config(steps=3), base_set=[data])
+    train(folders, config(steps=3, checkpoint_every=7, journal_every=2), base_set=[data], resume=True)
+    whole = (data, tmp_path / "whole", cache)
+    train(whole, config(steps=3), base_set=[data])
+    one, other = tensors(out), tensors(whole[1])
+    assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"seed": 1}, {"learning_rate": 1e-3}, {"batch_size": 3}, {"view_block": 2}, {"loss": "paper"}]
+)
+def test_a_resume_under_other_settings_is_refused(folders: tuple[Path, Path, Path], settings: dict) -> None:
+    train(folders, config())
+    with pytest.raises(CheckpointError, match="another configuration"):
+        train(folders, config(steps=2, **settings), resume=True)
+
+
+def test_a_resume_on_other_images_is_refused(folders: tuple[Path, Path, Path]) -> None:
+    data, *_ = folders
+    train(folders, config())
+    with pytest.raises(CheckpointError, match="other images"):
+        train(folders, config(steps=2), base_set=[data], resume=True)
+    (data / "train" / "good" / "001.png").unlink()
+    with pytest.raises(CheckpointError, match="other images"):
+        train(folders, config(steps=2), resume=True)
+
+
+def test_starting_points(tmp_path: Path) -> None:
+    said: list[str] = []
+    first, second = (recipe.initial_generator(config(), said.append) for _ in range(2))
+    other = recipe.initial_generator(config(seed=3), said.append)
+    key = "encoder.stem.0.weight"
+    assert torch.equal(first.state_dict()[key], second.state_dict()[key])
+    assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
+    path = tmp_path / "g.safetensors"
+    save_generator(path, tiny_generator(seed=8), {}, half=False)
+    given = recipe.initial_generator(config(start=str(path)), said.append)
+    assert torch.equal(given.state_dict()[key], tiny_generator(seed=8).state_dict()[key])
+    with pytest.raises(ConfigError, match="the preset needs"):
+        recipe.initial_generator(config(start=str(path), decoders=("ahd",)), said.append)
+    with pytest.raises(WeightsError, match="do not exist"):
+        recipe.initial_generator(config(start=str(tmp_path / "none.safetensors")), said.append)
+    ablated = recipe.initial_generator(config(decoders=("ahe",)), said.append)
+    assert ablated.config == replace(TINY, decoders=("ahe",))
+
+
+def test_auto_says_so_when_the_shipped_generator_does_not_fit() -> None:
+    said: list[str] = []
+    assert recipe.initial_generator(config(start="auto"), said.append).config == TINY
+    assert said == ["start: random, because the shipped generator does not fit preset 'lite'"]
+
+
+def test_every_option_of_the_shipped_generators_training_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "size": 64, "steps": 7, "start": "g.safetensors", "seed": 3, "view_block": 2, "batch_size": 5,
+        "vgg_weights": "vgg.safetensors", "learning_rate": 1e-5, "ema_decay": 0.5,
+    }  # fmt: skip
+    options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    seen: list[tuple] = []
+    monkeypatch.setattr(shipped_generator, "train", lambda *args: seen.append(args))
+    paths = ["--scenes", "s.npz", "--students", "students", "--out", "run", "--minutes", "2.5"]
+    shipped_generator.main(["train", *paths, *options])
+    scenes, students, out, settings = seen[0]
+    assert (scenes, students, out) == (Path("s.npz"), Path("students"), Path("run"))
+    assert {name: getattr(settings, name) for name in given} == given
+    assert settings.max_minutes == 2.5
