@@ -115,7 +115,7 @@ def test_fusion_opening_asks_nothing_where_the_content_is_right() -> None:
     assert float(found.detach()) == 0
     found.backward()
     assert not closed.grad.any()
-    assert float(losses.fusion_opening(closed, content, content + 0.03)) == 0  # too small to ask
+    assert float(losses.fusion_opening(closed.detach(), content, content + 0.03)) == 0  # too small to ask
 
 
 def test_fusion_opening_is_a_weighted_cross_entropy() -> None:
