@@ -263,7 +263,7 @@ def run_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from anomalyhybrid.models.generator import Generator, save_generator
 
     path = tmp_path_factory.mktemp("run") / "generator.safetensors"
-    config = GeneratorConfig(width=4, downsamplings=2, max_width=8, blocks=1)
+    config = GeneratorConfig(width=8, downsamplings=2, max_width=16, blocks=1)
     about = {
         "edge": "lite",
         "depth": "lite",

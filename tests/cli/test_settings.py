@@ -59,8 +59,9 @@ def test_every_field_is_a_flag(parse: Parse) -> None:
             value = getattr(config, field.name)
             if field.name == "augment" or value == "":
                 continue
-            words = ["--compile"] if value is True else [f"--{field.name.replace('_', '-')}"]
-            if value is not True:
+            flag = field.name.replace("_", "-")
+            words = [f"--no-{flag}" if value is False else f"--{flag}"]
+            if not isinstance(value, bool):
                 words += [str(item) for item in (value if isinstance(value, tuple) else (value,))]
             assert parse(command, "x", "--out", "r", *words)["settings"] == config
 

@@ -309,10 +309,10 @@ def _saved_state(command: str, out: Path | None) -> str | None:
         return f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
     manifest = out / "manifest.jsonl"
     if not manifest.is_file():
-        return None
+        return f"The set in {out} was begun, no image is finished yet." if (out / "dataset.json").is_file() else None
     with manifest.open(encoding="utf-8") as rows:
         count = sum(1 for row in rows if row.strip())
-    return f"{count} finished images are saved in {out}, each with its mask." if count else None
+    return f"{count} finished images are saved in {out}, each with its mask."
 
 
 def _checkpoint_step(path: Path) -> int | None:

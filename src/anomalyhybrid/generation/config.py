@@ -70,8 +70,10 @@ class GenerateConfig:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must be at least {least}")
         if self.count + self.normals == 0:
             raise ConfigError("generate.count and generate.normals are both 0; ask for at least one image")
-        if not self.decoders or not self.operations:
-            raise ConfigError("generate.decoders and generate.operations need at least one entry each")
+        for name, allowed in (("decoders", ("ahd", "ahe")), ("operations", ("merge", "remove", "replace", "tps"))):
+            given = getattr(self, name)
+            if not given or set(given) - set(allowed):
+                raise ConfigError(f"generate.{name} is {given}; give at least one of {', '.join(allowed)}")
         for name in ("mixture", "procedural"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must lie between 0 and 1")
