@@ -104,7 +104,7 @@ def test_region_l1_sees_edited_samples_and_their_regions_only() -> None:
     region[1, :, 0, 0] = 1
     generated[0, :, :2, :2] = torch.tensor([0.3, 0.6, 0.9]).view(3, 1, 1)
     generated[1, :, 0, 0] = -0.2
-    assert float(losses.region_l1(generated, real, region)) == pytest.approx((0.6 + 0.2) / 2)
+    assert float(losses.region_l1(generated, real, region)) == pytest.approx((0.6 + 0.2 + 0) / 3)
     assert float(losses.region_l1(generated, real, region * 0)) == 0
 
 

@@ -41,7 +41,7 @@ def feature_matching(generated: Sequence[Sequence[Tensor]], real: Sequence[Seque
 
 
 def region_l1(generated: Tensor, real: Tensor, region_mask: Tensor) -> Tensor:
-    """Mean absolute difference inside the regions of the samples that have one; 0 when none has.
+    """Mean absolute difference inside each sample's region, 0 for a sample without one; mean over the batch.
 
     Args:
         generated: float (B, 3, H, W).
@@ -50,12 +50,11 @@ def region_l1(generated: Tensor, real: Tensor, region_mask: Tensor) -> Tensor:
     """
     area = region_mask.sum(dim=(1, 2, 3))
     error = ((generated - real).abs().mean(dim=1, keepdim=True) * region_mask).sum(dim=(1, 2, 3))
-    edited = (area > 0).float()
-    return (error / area.clamp_min(1.0) * edited).sum() / edited.sum().clamp_min(1.0)
+    return (error / area.clamp_min(1.0)).mean()
 
 
 def fusion_opening(fusion_mask: Tensor, content: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy of the fusion mask with 1, weighted by how wrong the content is; scalar.
+    """Cross-entropy of the fusion mask with 1, weighted in each sample by how wrong the content is; batch mean.
 
     Where content and target agree nothing is asked, so that copying stays possible.
 
@@ -69,7 +68,7 @@ def fusion_opening(fusion_mask: Tensor, content: Tensor, wanted: Tensor) -> Tens
     wrong = ((content - wanted).abs().mean(dim=1, keepdim=True) * 4).clamp(0, 1)
     wrong = wrong * (wrong > 0.15)
     surprise = -torch.log(fusion_mask.float().clamp_min(1e-4))
-    return (wrong * surprise).sum() / wrong.sum().clamp_min(1.0)
+    return ((wrong * surprise).sum(dim=(1, 2, 3)) / wrong.sum(dim=(1, 2, 3)).clamp_min(1.0)).mean()
 
 
 def discriminator_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]], form: Adversarial) -> Tensor:

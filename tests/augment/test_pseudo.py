@@ -31,6 +31,12 @@ def scenes(seed: int = 0, batch: int = BATCH) -> tuple[torch.Tensor, torch.Tenso
     return smooth[:, :3], smooth[:, 3:4], smooth[:, 4:].square() - 1
 
 
+def good(seed: int) -> Reference:
+    """Good images with their maps and no region."""
+    color, depth, edge = scenes(seed)
+    return Reference(color=color, depth=depth, edge=edge, region_mask=torch.zeros_like(depth))
+
+
 def draws(name: str, batch: int = BATCH) -> Draws:
     return Draws.from_stream(stream(0, name), batch, columns=2048)
 
@@ -49,7 +55,7 @@ def inside_change(one: torch.Tensor, other: torch.Tensor, region_mask: torch.Ten
 def made(request: pytest.FixtureRequest) -> tuple[torch.Tensor, PseudoDefect]:
     chosen = {"clean": 0.0, "rough": 1.0, "mixed": 0.5}[request.param]
     rough = torch.arange(BATCH) < BATCH * chosen
-    return rough, make_pseudo_defects(draws("make"), *scenes(), None, 0.5, rough)
+    return rough, make_pseudo_defects(draws("make"), good(0), good(5), None, 0.5, rough)
 
 
 def test_nothing_changes_outside_the_region(made) -> None:
@@ -88,7 +94,7 @@ def test_the_rough_paste_differs_from_the_answer_inside(made) -> None:
 def test_only_rough_samples_get_colours_that_structure_does_not_tell() -> None:
     """Switching `rough` on must not change the others, and must bring foreign patches and stains."""
     none, some = torch.zeros(BATCH, dtype=torch.bool), torch.arange(BATCH) % 2 == 0
-    plain, mixed = (make_pseudo_defects(draws("make"), *scenes(), None, 0.5, chosen) for chosen in (none, some))
+    plain, mixed = (make_pseudo_defects(draws("make"), good(0), good(5), None, 0.5, chosen) for chosen in (none, some))
     assert torch.equal(plain.image[~some], mixed.image[~some])
     assert torch.equal(plain.depth[~some], mixed.depth[~some])
     changed = (plain.image != mixed.image).flatten(1).any(dim=1)[some]
@@ -104,12 +110,14 @@ def test_a_structure_reference_is_the_image_away_from_its_region() -> None:
         torch.testing.assert_close(kept, wanted, atol=1e-5, rtol=0)
 
 
-def test_a_foreign_reference_shows_another_image_of_the_batch() -> None:
+def test_a_foreign_reference_shows_its_donor() -> None:
     flat = torch.linspace(-0.9, 0.9, BATCH).view(-1, 1, 1, 1)
-    color, depth, edge = flat.expand(-1, 3, SIZE, SIZE), flat.expand(-1, 1, SIZE, SIZE), flat.expand(-1, 1, SIZE, SIZE)
-    reference = foreign_reference(draws("foreign"), color, depth, edge)
+    color, depth = flat.expand(-1, 3, SIZE, SIZE), flat.expand(-1, 1, SIZE, SIZE)
+    donor = Reference(color=color, depth=depth, edge=depth, region_mask=torch.zeros(BATCH, 1, SIZE, SIZE))
+    reference = foreign_reference(draws("foreign"), donor)
     for values in (reference.color, reference.depth, reference.edge):
-        torch.testing.assert_close(values[:, 0, 0, 0], flat.flatten().roll(1), atol=1e-5, rtol=0)
+        torch.testing.assert_close(values[:, 0, 0, 0], flat.flatten(), atol=1e-5, rtol=0)
+    assert bool((reference.region_mask.sum(dim=(1, 2, 3)) > 0).all())
 
 
 def test_a_removal_has_no_edges_and_flat_depth() -> None:
@@ -129,13 +137,12 @@ def test_a_removal_has_no_edges_and_flat_depth() -> None:
 
 
 def test_base_defects_are_used_at_their_share() -> None:
-    color, depth, edge = scenes()
     region = torch.zeros(BATCH, 1, SIZE, SIZE)
     region[:, :, 24:40, 20:44] = 1
     base = Reference(*scenes(seed=9), region_mask=region)
     none = torch.zeros(BATCH, dtype=torch.bool)
-    never, always = (make_pseudo_defects(draws("base"), color, depth, edge, base, share, none) for share in (0.0, 1.0))
-    without = make_pseudo_defects(draws("base"), color, depth, edge, None, 0.0, none)
+    never, always = (make_pseudo_defects(draws("base"), good(0), good(5), base, share, none) for share in (0.0, 1.0))
+    without = make_pseudo_defects(draws("base"), good(0), good(5), None, 0.0, none)
     assert torch.equal(never.region_mask, without.region_mask)
     home = (always.region_mask == region).flatten(1).all(dim=1)
     assert 0.25 < float(home.float().mean()) < 0.75  # half stay where they were, half go anywhere
@@ -144,7 +151,7 @@ def test_base_defects_are_used_at_their_share() -> None:
     moved = (always.depth - base.depth)[core][home]
     assert float(moved.std(dim=(1, 2, 3)).median()) < 0.05  # the same relief at the target's level
     empty = Reference(base.color, base.depth, base.edge, region * 0)
-    unusable = make_pseudo_defects(draws("base"), color, depth, edge, empty, 1.0, none)
+    unusable = make_pseudo_defects(draws("base"), good(0), good(5), empty, 1.0, none)
     assert torch.equal(unusable.region_mask, never.region_mask)
 
 

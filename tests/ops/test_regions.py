@@ -171,11 +171,3 @@ def test_polygons_fill_by_the_even_odd_rule() -> None:
     assert torch.equal(regions.polygon(square[None], SIZE, SIZE), box(16, 48, 16, 48))
     twice = torch.cat([square, square])[None]
     assert not regions.polygon(twice, SIZE, SIZE).any()
-
-
-@pytest.mark.parametrize("reach", [1, 2, 5])
-def test_inner_distance_is_one_at_its_reach(reach: int) -> None:
-    depth = regions.inner_distance(box(10, 40, 10, 40), reach)[0, 0, 25]
-    assert not depth[:10].any()
-    assert float(depth[10]) > 0
-    assert bool((depth[9 + reach : 41 - reach] == 1).all())

@@ -177,19 +177,6 @@ def test_the_pivot_stays_and_is_what_the_shift_moves() -> None:
     assert moved == pytest.approx((0.0, -0.125), abs=2e-3)
 
 
-def test_composed_grids_warp_by_inner_then_by_outer() -> None:
-    image = torch.nn.functional.interpolate(rand(1, 3, 5, 5), (SIZE, SIZE), mode="bicubic")
-    inner = warp.identity_grid(1, SIZE, SIZE, image.device) + warp.local_tps_displacement(
-        torch.zeros(1, 2), torch.tensor([0.4]), rand(1, 9, 2, low=-0.15, high=0.15), SIZE, SIZE
-    )
-    outer = warp.affine_grid(similarity(scale=1.3, angle=0.4, shift=(0.1, 0.0)), SIZE, SIZE)
-    twice = warp.sample(warp.sample(image, inner), outer)
-    once = warp.sample(image, warp.compose_grids(outer, inner))
-    other = warp.sample(image, warp.compose_grids(inner, outer))
-    assert float((twice - once)[..., 8:-8, 8:-8].abs().max()) < 0.02
-    assert float((twice - other)[..., 8:-8, 8:-8].abs().max()) > 0.05
-
-
 def test_image_and_mask_move_together() -> None:
     mask = torch.zeros(1, 1, SIZE, SIZE)
     mask[..., 20:44, 12:40] = 1

@@ -50,14 +50,15 @@ def _random_place(draws: Draws) -> Tensor:
     return similarity_matrix(draws.log_uniform(0.7, 1.4), turn, draws.uniforms(2, -0.5, 0.5), flip)
 
 
-def foreign_reference(draws: Draws, color: Tensor, depth: Tensor, edge: Tensor) -> Reference:
-    """Patches of other images of the batch, in procedural outlines."""
+def foreign_reference(draws: Draws, donor: Reference) -> Reference:
+    """Patches of other images, in procedural outlines."""
     center = draws.uniforms(2, -0.7, 0.7)
     kind = draws.choice([0.1, 0.3, 0.2, 0.1, 0.3, 0.0])
-    region = draw_region(draws, kind, center, draws.log_uniform(0.05, 0.35), *color.shape[-2:])
-    other_color, other_depth, other_edge = (torch.roll(values, 1, dims=0) for values in (color, depth, edge))
-    donor = place(other_color, other_depth, other_edge, torch.ones_like(edge), _random_place(draws))
-    return Reference(color=donor.color, depth=donor.depth, edge=donor.edge, region_mask=dilate(region, 1))
+    height, width = donor.color.shape[-2:]
+    region = draw_region(draws, kind, center, draws.log_uniform(0.05, 0.35), height, width)
+    whole = torch.ones_like(donor.edge)
+    placed = place(donor.color, donor.depth, donor.edge, whole, _random_place(draws))
+    return Reference(color=placed.color, depth=placed.depth, edge=placed.edge, region_mask=dilate(region, 1))
 
 
 def structure_reference(
@@ -92,22 +93,22 @@ def removal_reference(draws: Draws, color: Tensor, depth: Tensor, edge: Tensor) 
 
 
 def make_pseudo_defects(
-    draws: Draws, color: Tensor, depth: Tensor, edge: Tensor, base: Reference | None, base_share: float, rough_B: Tensor
+    draws: Draws, good: Reference, donor: Reference, base: Reference | None, base_share: float, rough_B: Tensor
 ) -> PseudoDefect:
     """Put one pseudo-defect on each image.
 
     Args:
         draws: Random rows.
-        color: Good images, float (B, 3, H, W) in [-1, 1].
-        depth: float (B, 1, H, W) in [-1, 1].
-        edge: float (B, 1, H, W) in [-1, 1].
+        good: Good images with their maps.
+        donor: Other images, of any category, that foreign patches come from.
         base: Real defects of the same categories in their own frames, one for each sample, or None.
         base_share: Share of samples that take theirs.
         rough_B: bool (B,): samples whose reference will show the defect. Only they get stains and foreign patches,
             whose colours cannot be told from structure (ADR-006).
     """
+    color, depth, edge = good.color, good.depth, good.edge
     procedural = structure_reference(draws, color, depth, edge, rough_B)
-    foreign = foreign_reference(draws, color, depth, edge)
+    foreign = foreign_reference(draws, donor)
     reference = foreign.where(draws.happens(FOREIGN_SHARE) & rough_B, procedural)
     removal = removal_reference(draws, color, depth, edge)
     reference = removal.where(draws.happens(REMOVAL_SHARE), reference)

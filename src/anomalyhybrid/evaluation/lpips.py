@@ -149,7 +149,7 @@ def lpips_matrix(network: Lpips, first: Tensor, second: Tensor, *, block: int = 
         block: Images in one pass of the network.
 
     Returns:
-        float64 (N, M) on the CPU, >= 0; equal to `Lpips` within about 1e-5, so that copies are near 0, not 0.
+        float64 (N, M) on the CPU, >= 0; equal to `Lpips` within about 1e-6, so that copies are near 0, not 0.
 
     Raises:
         DataError: Shapes that do not fit, or a block below 1.

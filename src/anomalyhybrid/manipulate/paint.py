@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from anomalyhybrid.ops.draws import Draws
@@ -22,8 +23,9 @@ def relief_shading(relief: Tensor, azimuth_B: Tensor) -> Tensor:
         azimuth_B: Direction of the light in radians.
     """
     smooth = blur(relief, relief.shape[-1] / 256)
-    slope_x = 0.5 * (torch.roll(smooth, -1, 3) - torch.roll(smooth, 1, 3))
-    slope_y = 0.5 * (torch.roll(smooth, -1, 2) - torch.roll(smooth, 1, 2))
+    padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
+    slope_x = 0.5 * (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2])
+    slope_y = 0.5 * (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1])
     toward = slope_x * torch.cos(azimuth_B).view(-1, 1, 1, 1) + slope_y * torch.sin(azimuth_B).view(-1, 1, 1, 1)
     return toward * (relief.shape[-1] / 256)
 

@@ -60,7 +60,7 @@ class DiscriminatorConfig:
 
 
 def generator_preset(name: Preset) -> GeneratorConfig:
-    """Sizes by name: `lite` 8 M parameters, `base` about 50 M, `paper` the width of pix2pixHD (about 200 M).
+    """Sizes by name: `lite` 6 M parameters, `base` 49 M, `paper` the width of pix2pixHD (201 M).
 
     Raises:
         ConfigError: the name is none of the three.

@@ -139,8 +139,3 @@ def polygon(vertices_BK2: Tensor, height: int, width: int) -> Tensor:
         slope = (end[..., 0] - start[..., 0]) / torch.where(rise.abs() < 1e-9, torch.full_like(rise, 1e-9), rise)
         inside ^= crosses & (grid[..., 0] < slope * (grid[..., 1] - start[..., 1]) + start[..., 0])
     return inside.float()[:, None]
-
-
-def inner_distance(mask: Tensor, reach: int) -> Tensor:
-    """Depth of each pixel inside a mask, 0 outside to 1 at `reach` pixels or more from the border."""
-    return soft_alpha(mask, reach - 1)

@@ -149,8 +149,3 @@ def sample(image: Tensor, grid: Tensor, *, nearest: bool = False, padding: str =
     """
     mode = "nearest" if nearest else "bilinear"
     return F.grid_sample(image, grid.to(image.dtype), mode=mode, padding_mode=padding, align_corners=False)
-
-
-def compose_grids(outer: Tensor, inner: Tensor) -> Tensor:
-    """Grid of "warp by inner, then by outer": inner is looked up where outer points, float (B, H, W, 2)."""
-    return sample(inner.permute(0, 3, 1, 2), outer).permute(0, 2, 3, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
@@ -124,8 +124,8 @@ def _fingerprint(config: TrainConfig, pool: TrainingPool) -> str:
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for images in (pool.normals, pool.base):
         if images is not None:
-            digest.update(images.color_u8.numpy().tobytes())
-            digest.update(images.region_u8.numpy().tobytes())
+            for field in fields(images):
+                digest.update(getattr(images, field.name).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -25,7 +25,7 @@ class LossConfig:
     """Weight of discriminator feature matching; 0 in the paper."""
     pixel_weight: float = 10.0
     """Weight of the mean absolute difference of the whole image; 0 in the paper."""
-    region_weight: float = 25.0
+    region_weight: float = 40.0
     """Weight of the mean absolute difference inside edited regions; 0 in the paper."""
     fusion_weight: float = 0.3
     """Weight of the term that opens the fusion mask where the content is wrong; 0 in the paper (ADR-008)."""

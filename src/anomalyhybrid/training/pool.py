@@ -32,7 +32,7 @@ class TrainingPool:
         pairs: The same rendered scenes good and defective, index by index, or None.
 
     Raises:
-        DataError: a category has no good image.
+        DataError: a category has no good image, or the images are not sorted by category.
     """
 
     def __init__(
@@ -47,6 +47,9 @@ class TrainingPool:
         self.pairs = pairs
         self._normal_span = self._spans(normals, categories)
         self._base_span = self._spans(base, categories) if base is not None and len(base) else None
+        for images in (normals, base):
+            if images is not None and bool((images.category.diff() < 0).any()):
+                raise DataError("the images of a training pool must be sorted by category")
         if bool((self._normal_span[1] == 0).any()):
             raise DataError("a category has no good image to train on; add images to its train/good folder")
 
@@ -81,6 +84,11 @@ class TrainingPool:
         base = None if self.base is None else self.base.to(device)
         pairs = None if self.pairs is None else (self.pairs[0].to(device), self.pairs[1].to(device))
         return TrainingPool(self.normals.to(device), base, len(self._normal_span[1]), pairs)
+
+    def draw_donors(self, draws: Draws) -> Reference:
+        """Draw good images of any category, that patches may come from."""
+        count = len(self.normals)
+        return gather(self.normals, (draws.uniform() * count).long().clamp_max(count - 1))
 
     def draw_pairs(self, draws: Draws) -> tuple[Reference, Reference] | None:
         """Draw scenes with and without their defect, or None where the pool has none."""

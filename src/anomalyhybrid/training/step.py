@@ -29,7 +29,8 @@ def draw_views(draws: Draws, pool: TrainingPool, config: AugmentConfig) -> Views
     edited = role < config.edit + config.blend
     rough = edited & (role >= config.edit)
     usable = None if base is None else base.where(has_base, normals)  # a good image has no region: never useful
-    defects = make_pseudo_defects(draws, normals.color, normals.depth, normals.edge, usable, config.base_share, rough)
+    donor = pool.draw_donors(draws)
+    defects = make_pseudo_defects(draws, normals, donor, usable, config.base_share, rough)
     pairs = pool.draw_pairs(draws)
     if pairs is not None:
         paired = draws.happens(config.pair_share) & edited
