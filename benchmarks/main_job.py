@@ -19,7 +19,8 @@ from anomalyhybrid.conditions.imageset import load_image_set
 from anomalyhybrid.data.reading import read_many
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.sheet import write_contact_png
-from anomalyhybrid.recipes.generation import generate, load_model
+from anomalyhybrid.recipes.generation import generate
+from anomalyhybrid.recipes.job import load_model
 from anomalyhybrid.recipes.sources import make_extractors
 from anomalyhybrid.recipes.training import train
 from anomalyhybrid.training.config import TrainConfig

@@ -16,7 +16,7 @@ from anomalyhybrid.generation.manifest import read_dataset, read_rows
 from anomalyhybrid.models.config import GeneratorConfig
 from anomalyhybrid.models.generator import Generator, save_generator
 from anomalyhybrid.models.lite_unet import LiteUNet, LiteUNetConfig, save_lite
-from anomalyhybrid.recipes import demo, generation
+from anomalyhybrid.recipes import demo, job
 
 Put = Callable[[Path, np.ndarray], Path]
 
@@ -45,7 +45,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def _tiny(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALYHYBRID_CACHE", str(tmp_path / "cache"))
-    for module in (lite, generation):
+    for module in (lite, job):
         monkeypatch.setattr(module, "shipped", lambda name: tiny_weights / name)
     for name, count in (("GOOD_IMAGES", 2), ("DEFECTS", 3), ("NORMALS", 1)):
         monkeypatch.setattr(demo, name, count)

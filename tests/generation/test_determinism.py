@@ -13,7 +13,7 @@ from set_files import contents, file_set, folder_set, rows_of
 
 from anomalyhybrid.errors import ConfigError, DataError, WeightsError
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST
-from anomalyhybrid.recipes.generation import regenerate
+from anomalyhybrid.recipes.regeneration import regenerate
 
 Make = Callable[..., Path]
 

@@ -225,7 +225,7 @@ def regenerate(dataset: Path, *, id: Annotated[str, Parameter(name="--id")], out
         out: Folder for the image and its mask.
     """
     out = check_output(out)
-    from anomalyhybrid.recipes.generation import regenerate as run_regenerate
+    from anomalyhybrid.recipes.regeneration import regenerate as run_regenerate
 
     print(run_regenerate(dataset, id, out, announce=_to_stderr))
 

@@ -1,0 +1,158 @@
+"""A generator, its data and its writers, ready to make a set chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+
+from anomalyhybrid.conditions.cache import ConditionCache
+from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
+from anomalyhybrid.data.records import Record
+from anomalyhybrid.errors import ConfigError, WeightsError
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.manifest import Row
+from anomalyhybrid.generation.pipeline import Candidates, CategoryPool, accepted_candidates, redraw_normals
+from anomalyhybrid.generation.writer import SetWriter
+from anomalyhybrid.manipulate.policy import Plan
+from anomalyhybrid.manipulate.symmetry import measure_symmetry
+from anomalyhybrid.models.generator import Generator, load_generator
+from anomalyhybrid.models.weights import sha256_of, shipped
+from anomalyhybrid.ops.ranges import signed_from_u8
+from anomalyhybrid.recipes.sources import Sources, best_device, condition_folder, make_extractors
+from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
+from anomalyhybrid.types import DecoderOutput
+
+SYMMETRY_IMAGES = 16  # good images that a product's symmetry is measured on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A generator with what it needs to know of its training."""
+
+    generator: Generator
+    path: Path
+    name: str
+    sha256: str
+    metadata: dict[str, str]
+
+
+def load_model(run: str) -> Model:
+    """Find a generator: ``shipped``, a run folder, or a .safetensors file.
+
+    Raises:
+        WeightsError: There is none.
+    """
+    path = shipped(SHIPPED_GENERATOR) if run == "shipped" else Path(run)
+    if path.is_dir():
+        path = path / "generator.safetensors"
+    generator, metadata = load_generator(path)
+    return Model(generator=generator, path=path, name=run, sha256=sha256_of(path), metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything that writing a set needs, ready on the device."""
+
+    model: Model
+    sources: Sources
+    config: GenerateConfig
+    folder: Path
+    pools: dict[str, CategoryPool]
+    writers: dict[str, SetWriter]
+
+    def chunks(self) -> Iterator[tuple[str, bool, list[int]]]:
+        """The work list: category, whether defects (else normals), numbers; fixed by the configuration."""
+        for category in self.sources.categories:
+            for is_defect, total in ((True, self.config.count), (False, self.config.normals)):
+                for start in range(0, total, self.config.batch_size):
+                    yield category, is_defect, list(range(start, min(start + self.config.batch_size, total)))
+
+    def ids(self, category: str, is_defect: bool, indices: Sequence[int]) -> list[str]:
+        """Ids of a chunk's images."""
+        writer = self.writers[category]
+        return [writer.defect_id(index) if is_defect else writer.normal_id(index) for index in indices]
+
+    def write(self, category: str, is_defect: bool, indices: Sequence[int], only: str | None = None) -> list[Row]:
+        """Generate one chunk and write it, or the one image of it whose id is given."""
+        pool, writer = self.pools[category], self.writers[category]
+        if not is_defect:
+            drawn = redraw_normals(self.model.generator, pool, self.config, category, indices)
+            target, reference, decoder, color, output = drawn
+            moved = DecoderOutput(*(part.cpu() for part in output))
+            return writer.write_normals(
+                (target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices, only
+            )
+        candidates = accepted_candidates(self.model.generator, pool, self.config, category, indices)
+        colors = pool.normals.color_u8[candidates.target_index].cpu()
+        return writer.write_defects(_to_cpu(candidates), colors, indices, only)
+
+
+def _to_cpu(candidates: Candidates) -> Candidates:
+    plan = Plan(*(getattr(candidates.plan, f.name).cpu() for f in fields(Plan)))
+    rest = {f.name: getattr(candidates, f.name).cpu() for f in fields(Candidates) if f.name != "plan"}
+    return Candidates(plan=plan, **rest)
+
+
+def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:
+    """Load images and maps of each category onto the device."""
+    device = best_device()
+    metadata = model.metadata
+    edge, depth = make_extractors(
+        metadata["edge"], metadata["depth"], config.edge_weights, config.depth_weights, device
+    )
+    for used, trained in ((edge.name, metadata["edge_name"]), (depth.name, metadata["depth_name"])):
+        if used != trained:
+            raise WeightsError(
+                f"{model.path} was trained with maps by {trained}, but these weights are {used}; give those"
+            )
+    size = int(metadata["size"])
+
+    def load(records: Sequence[Record]) -> ImageSet:
+        store = ConditionCache(cache)
+        images = load_image_set(records, sources.categories, size=size, edge=edge, depth=depth, cache=store)
+        return images.to(device)
+
+    pools = {}
+    for category in sources.categories:
+        normals = load([record for record in sources.normals if record.category == category])
+        base = [record for record in sources.base if record.category == category]
+        shown = signed_from_u8(normals.color_u8[:SYMMETRY_IMAGES].cpu())
+        if len(shown) == 1:  # what another image of the product would look like: a little elsewhere
+            shown = torch.cat([shown, shown.roll((1, 1), (2, 3))])
+        pools[category] = CategoryPool(
+            normals=normals, base=load(base) if base else None, symmetry=measure_symmetry(shown)
+        )
+    return pools
+
+
+def prepare_job(model: Model, sources: Sources, config: GenerateConfig, folder: Path, cache: Path | None) -> Job:
+    """Load everything onto the device.
+
+    Raises:
+        ConfigError: The generator lacks a decoder that is asked for.
+        WeightsError: The extractors are not those that the generator was trained with.
+    """
+    missing = [name for name in config.decoders if name not in model.generator.config.decoders]
+    if missing:
+        raise ConfigError(
+            f"generate.decoders asks for {missing}, but {model.path} has {model.generator.config.decoders}"
+        )
+    pools = _category_pools(model, sources, config, condition_folder(cache))
+    model.generator.to(best_device())
+    alone = len(sources.categories) == 1
+    writers = {
+        category: SetWriter(
+            folder=folder,
+            prefix="" if alone else f"{category}/",
+            category=category,
+            normals=[record for record in sources.normals if record.category == category],
+            base=[record for record in sources.base if record.category == category],
+            config=config,
+            model_sha256=model.sha256,
+        )
+        for category in sources.categories
+    }
+    return Job(model=model, sources=sources, config=config, folder=folder, pools=pools, writers=writers)

@@ -1,0 +1,66 @@
+"""`anomalyhybrid regenerate`: one image of a set again, exactly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from anomalyhybrid.data.files import make_folder, resolve_inside
+from anomalyhybrid.errors import DataError, WeightsError
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, read_rows
+from anomalyhybrid.recipes.description import data_sha256
+from anomalyhybrid.recipes.job import load_model, prepare_job
+from anomalyhybrid.recipes.sources import Announce, read_sources
+
+
+def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -> Path:
+    """Make one image of a set again, exactly.
+
+    Args:
+        dataset: The set's folder.
+        image_id: As in its manifest.
+        out: Where image and mask go; a folder that holds no generated set.
+        announce: Told in words what happens.
+
+    Returns:
+        The image's path.
+
+    Raises:
+        DataError: Unknown id, missing or changed data, or `out` holds a set, this one or another.
+        WeightsError: The generator is not the one that made the set.
+    """
+    description = read_dataset(dataset)
+    if out.resolve() == dataset.resolve():
+        raise DataError(f"{out} is the set itself; give another folder")
+    if (out / MANIFEST).exists() or (out / DATASET).exists():
+        raise DataError(f"{out} holds a generated set, whose images must not be replaced; give another folder")
+    rows = {row.id: row for row in read_rows(dataset)}
+    if image_id not in rows:
+        raise DataError(f"{dataset} has no image {image_id!r}; its ids run like {next(iter(rows), 'none')!r}")
+    config = GenerateConfig.from_json(description["config"])
+    run = description["model"]["run"]
+    model = load_model(run if run == "shipped" else os.path.join(dataset, run))
+    if model.sha256 != description["model"]["sha256"]:
+        raise WeightsError(f"{model.path} is not the generator that made {dataset} (its sha256 differs)")
+    folders = {name: [dataset / path for path in description[name]] for name in ("data", "base_set")}
+    sources = read_sources(
+        folders["data"], folders["base_set"], base_part=config.base_split, seed=config.seed, skip_unreadable=True,
+        announce=announce,
+    )  # fmt: skip
+    if description.get("data_sha256") not in (None, data_sha256(sources)):
+        raise DataError(
+            f"the images in {', '.join(str(path) for paths in folders.values() for path in paths)} are not those that "
+            f"{dataset} was made from (some are missing, new or changed); put the same ones back"
+        )
+    make_folder(out)
+    job = prepare_job(model, sources, config, out, None)
+    for category, is_defect, indices in job.chunks():
+        if image_id in job.ids(category, is_defect, indices):
+            (row,) = job.write(category, is_defect, indices, only=image_id)
+            if row != rows[image_id]:
+                announce(f"warning: the image differs from the set's, made with {description['versions']}")
+            return resolve_inside(out, row.image)
+    raise DataError(
+        f"{dataset} lists {image_id!r}, but its configuration does not make it; the set was changed by hand"
+    )
