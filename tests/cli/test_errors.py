@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from anomalyhybrid.cli import commands, doctor
 from anomalyhybrid.cli.main import main
+from anomalyhybrid.errors import DataError
 
 Run = Callable[..., str]
 
@@ -101,6 +103,47 @@ def test_masks_that_pair_with_nothing_are_named(fails: Run, tmp_path: Path, dumm
     assert "xyz_mask.png" in text
 
 
+@pytest.mark.parametrize("command", ["prepare", "train", "generate"])
+def test_bad_masks_are_named_or_skipped(
+    fails: Run,
+    tmp_path: Path,
+    dummy_mvtec: Callable[..., Path],
+    run_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    from anomalyhybrid.recipes import generation, preparation, training
+
+    data = dummy_mvtec("bottle", defects={"dent": 3})
+    (data / "ground_truth" / "dent" / "001_mask.png").write_text("no image")
+    cv2.imwrite(str(data / "ground_truth" / "dent" / "002_mask.png"), np.zeros((48, 64), np.uint8))
+    words = [*_words(command, data, tmp_path / "out", run_file), "--base-set", data]
+    text = fails(*words)
+    assert "001_mask.png is not an image" in text
+    assert "002_mask.png is an empty mask" in text
+
+    after = DataError("got past the check")  # what comes after reading is not this test's
+    for module, name in ((preparation, "make_extractors"), (training, "_load_pool"), (generation, "describe")):
+        monkeypatch.setattr(module, name, _raiser(after))
+    assert main([*map(str, words), "--skip-unreadable"]) == 2
+    text = capsys.readouterr().err
+    assert "got past the check" in text
+    assert "skipped test/dent/001.png: " in text
+    assert "skipped test/dent/002.png: " in text
+
+
+def test_a_cache_that_is_a_file(
+    fails: Run, tmp_path: Path, dummy_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anomalyhybrid.recipes import preparation
+
+    (tmp_path / "file").write_text("x")
+    named = SimpleNamespace(name="none")
+    monkeypatch.setattr(preparation, "make_extractors", lambda *given: (named, named))
+    assert f"{tmp_path / 'file'} is a file" in fails("prepare", dummy_folder(), "--cache", tmp_path / "file")
+
+
 # Weights
 
 
@@ -172,6 +215,8 @@ def test_a_read_only_output_is_found_before_the_work(
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y.png"), "/x/y.png"),
         (OSError(errno.EROFS, "Read-only file system"), "may not be written"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x/y"), "a file is where a folder is needed (/x/y)"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/x/y"), "a folder is where a file is needed (/x/y)"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "disk is full"),
         (MemoryError(), "out of memory"),
     ],

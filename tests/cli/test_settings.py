@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from anomalyhybrid.cli import commands, settings
-from anomalyhybrid.cli.main import make_app
+from anomalyhybrid.cli.main import main, make_app
 from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.training.config import TrainConfig
@@ -145,6 +145,36 @@ def test_a_settings_file_that_is_not_there(parse: Parse, tmp_path: Path) -> None
 
 def test_an_empty_file_sets_nothing(parse: Parse, write: Callable[[str], str]) -> None:
     assert parse("train", "d", "--out", "r", "--config", write("# nothing\n"))["settings"] == TrainConfig()
+
+
+def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anomalyhybrid.recipes import generation, preparation, training
+
+    calls: list[tuple[tuple, dict]] = []
+
+    def record(*given: Any, **named: Any) -> dict:
+        calls.append((given, named))
+        return {}
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for module, name in ((preparation, "prepare"), (training, "train"), (generation, "generate")):
+        monkeypatch.setattr(module, name, record)
+    weights = ["--edge-weights", "~/e.pth", "--depth-weights", "d.pth"]
+    assert main(["prepare", "d", *weights]) == 0
+    assert main(["train", "d", "--out", "r", *weights, "--vgg-weights", "../v", "--start", "old/run"]) == 0
+    assert main(["train", "d", "--out", "r", "--start", "scratch"]) == 0
+    assert main(["generate", "~/run", "--data", "d", "--out", "o", *weights]) == 0
+    assert main(["generate", "shipped", "--data", "d", "--out", "o"]) == 0
+    expected = ("/home/me/e.pth", str(tmp_path / "d.pth"))
+    assert (calls[0][1]["edge_weights"], calls[0][1]["depth_weights"]) == expected
+    for _, named in (calls[1], calls[3]):
+        assert (named["config"].edge_weights, named["config"].depth_weights) == expected
+    trained = calls[1][1]["config"]
+    assert (trained.vgg_weights, trained.start) == (str(tmp_path.parent / "v"), str(tmp_path / "old" / "run"))
+    assert calls[2][1]["config"] == TrainConfig(start="scratch")
+    assert [given[0] for given, _ in calls[3:]] == ["/home/me/run", "shipped"]
+    assert calls[4][1]["config"] == GenerateConfig()
 
 
 def test_not_finite_numbers_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from anomalyhybrid.conditions.cache import ConditionCache
+from anomalyhybrid.data import files as data_files
 from anomalyhybrid.errors import ConfigError, DataError
 
 
@@ -112,14 +114,54 @@ def test_damaged_files_are_extracted_again(tmp_path: Path, pair, damage: str):
 def test_an_interrupted_write_leaves_no_file(tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch):
     edge, depth = pair
 
-    def stop(self, target):
+    def stop(source, target):
         raise KeyboardInterrupt
 
     cache = ConditionCache(tmp_path)
-    monkeypatch.setattr(Path, "replace", stop)
+    monkeypatch.setattr(data_files.os, "replace", stop)
     with pytest.raises(KeyboardInterrupt):
         cache.extract(pictures(1), edge=edge, depth=depth, size=32)
     assert files(tmp_path) == []
+
+
+def test_a_cache_that_is_a_file(tmp_path: Path, pair):
+    edge, depth = pair
+    (tmp_path / "file").write_text("x")
+    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        with pytest.raises(DataError, match=r"file is a file\. Give a folder"):
+            ConditionCache(folder)
+    cache = ConditionCache(tmp_path / "late")
+    (tmp_path / "late").write_text("x")
+    with pytest.raises(DataError, match="a file is in the way"):
+        cache.extract(pictures(1), edge=edge, depth=depth, size=32)
+
+
+def test_cache_files_that_cannot_be_read_are_extracted_again(tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch):
+    edge, depth = pair
+    cache = ConditionCache(tmp_path)
+    good, _ = cache.extract(pictures(1), edge=edge, depth=depth, size=32)
+
+    def refuse(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert torch.equal(cache.extract(pictures(1), edge=edge, depth=depth, size=32)[0], good)
+    assert edge.seen == 2
+
+
+@pytest.mark.parametrize(("call", "message"), [("mkdir", "cannot write the cache"), ("open", "disk is full")])
+def test_a_full_disk_is_worded(tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch, call: str, message: str):
+    edge, depth = pair
+
+    def fail(*args, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if call == "mkdir":
+        monkeypatch.setattr(Path, "mkdir", fail)
+    else:
+        monkeypatch.setattr(data_files, "open", fail, raising=False)
+    with pytest.raises(DataError, match=message):
+        ConditionCache(tmp_path / "c").extract(pictures(1), edge=edge, depth=depth, size=32)
 
 
 def test_no_folder_stores_nothing(tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch):

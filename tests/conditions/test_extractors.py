@@ -136,7 +136,8 @@ def test_missing_depth_anything_names_the_places(tmp_path: Path, monkeypatch: py
     with pytest.raises(WeightsError) as caught:
         make_depth_extractor("depth_anything")
     message = str(caught.value)
-    for place in ("explicit path", "cache", "local copy of hub", "downloads are off"):
+    cached = tmp_path / "cache" / "depth-anything-v2-small"
+    for place in ("explicit path", "cache", "local copy of hub", "Nothing is downloaded", f"into {cached}"):
         assert place in message
     with pytest.raises(WeightsError, match=r"config\.json"):
         make_depth_extractor("depth_anything", weights=tmp_path)

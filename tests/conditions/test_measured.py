@@ -84,3 +84,14 @@ def test_missing_ambiguous_and_broken_files(tmp_path: Path):
     path.unlink()
     with pytest.raises(DataError, match="cannot read depth"):
         reader.read(IMAGE, shape=(2, 2))
+
+
+def test_leading_folders_may_be_missing_but_not_the_images_own(tmp_path: Path) -> None:
+    for name in ("train/good/000.png", "000.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((4, 4), 7, np.uint16))
+    depth = MeasuredDepth(folder=tmp_path)
+    assert depth.path_for(Path("bottle/train/good/000.jpg")) == tmp_path / "train/good/000.png"
+    assert depth.path_for(Path("000.jpg")) == tmp_path / "000.png"
+    with pytest.raises(DataError, match="no depth file"):
+        depth.path_for(Path("bottle/test/good/000.jpg"))

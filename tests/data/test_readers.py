@@ -15,6 +15,14 @@ from anomalyhybrid.errors import DataError
 Build = Callable[..., Path]
 Put = Callable[[Path, np.ndarray], Path]
 
+OUTPUTS = [
+    {"dataset.json": "{}", "manifest.jsonl": ""},
+    {"dataset.json": '{"format": 1}'},
+    {"checkpoint.safetensors": ""},
+    {"generator.safetensors": ""},
+]
+"""Files by which a generated set or a training run is known."""
+
 
 def _names(folder: DataFolder) -> list[str]:
     return [record.relative for record in folder.records]
@@ -93,14 +101,11 @@ def test_black_masks_of_good_images_are_left_alone(dummy_mvtec: Build, put_image
     assert len(read_data(root).defects()) == 6
 
 
-def test_all_mask_problems_are_listed(dummy_mvtec: Build, put_image: Put, disc_mask: np.ndarray) -> None:
+def test_all_pairing_problems_are_listed(dummy_mvtec: Build, put_image: Put, disc_mask: np.ndarray) -> None:
     root = dummy_mvtec("bottle", defects={"dent": 6})
     truth = root / "ground_truth"
     (truth / "dent" / "000_mask.png").unlink()
     put_image(truth / "dent" / "099_mask.png", disc_mask)
-    put_image(truth / "dent" / "001_mask.png", disc_mask[:40])
-    put_image(truth / "dent" / "002_mask.png", np.zeros((48, 64), np.uint8))
-    (truth / "dent" / "003_mask.png").write_text("no image")
     put_image(truth / "dent" / "004.png", disc_mask)
     put_image(truth / "rust" / "000_mask.png", disc_mask)
     with pytest.raises(DataError) as caught:
@@ -108,11 +113,14 @@ def test_all_mask_problems_are_listed(dummy_mvtec: Build, put_image: Put, disc_m
     text = str(caught.value)
     assert "test/dent/000.png: no mask named 000_mask.png" in text
     assert "ground_truth/dent/099_mask.png: a mask without an image" in text
-    assert "001_mask.png is a mask of 64x40 pixels but its image has 64x48" in text
-    assert "002_mask.png is an empty mask" in text
-    assert "003_mask.png is not an image" in text
     assert "test/dent/004.png: several masks" in text
     assert "ground_truth/rust/000_mask.png: a mask without an image" in text
+
+
+def test_reading_opens_no_mask(dummy_mvtec: Build) -> None:
+    root = dummy_mvtec("bottle")
+    (root / "ground_truth" / "dent" / "000_mask.png").write_text("no image")
+    assert len(read_data(root).defects()) == len(read_base_set(root).records) == 6
 
 
 def test_two_images_of_one_stem(dummy_mvtec: Build, put_image: Put, rgb_image: np.ndarray) -> None:
@@ -170,6 +178,69 @@ def test_base_set_in_mvtec_layout(dummy_mvtec: Build) -> None:
     assert {record.split for record in folder.records} == {"train"}
     with pytest.raises(DataError, match="no defect image"):
         read_base_set(dummy_mvtec("plain", defects={}))
+
+
+def test_base_set_may_lack_good_images(tmp_path: Path, dummy_mvtec: Build) -> None:
+    one = dummy_mvtec("one", train=0, test=0)
+    (one / "dataset.json").write_text('{"format": 1}')
+    (one / "manifest.jsonl").write_text("")
+    folder = read_base_set(one)
+    assert (folder.layout, folder.categories, len(folder.records)) == ("mvtec_ad", ("one",), 6)
+    assert folder.ignored == ("dataset.json", "manifest.jsonl")
+    with pytest.raises(DataError, match=r"one looks like MVTec AD layout but has no train/good; .*--normals"):
+        read_data(one)
+
+    for name in ("a", "b"):
+        dummy_mvtec(f"many/{name}", train=0, test=0)
+    many = tmp_path / "many"
+    assert read_base_set(many).categories == ("a", "b")
+    with pytest.raises(DataError, match=r"without train/good \(a, b\); .*--normals"):
+        read_data(many)
+
+
+@pytest.mark.parametrize("files", OUTPUTS)
+def test_outputs_inside_the_data_are_not_read(
+    tmp_path: Path, dummy_folder: Build, dummy_mvtec: Build, put_image: Put, rgb_image: np.ndarray, files: dict
+) -> None:
+    def put_output(folder: Path) -> None:
+        put_image(folder / "samples" / "000.png", rgb_image)
+        dummy_mvtec((folder / "cat").relative_to(tmp_path).as_posix())
+        for name, text in files.items():
+            (folder / name).write_text(text)
+
+    data = dummy_folder("parts")
+    before = _names(read_data(data))
+    put_output(data / "deep" / "out")
+    found = read_data(data)
+    assert _names(found) == before
+    assert found.ignored == ("deep/out",)
+
+    bottle = dummy_mvtec("set/bottle")
+    expected = _names(read_data(bottle))
+    put_output(bottle / "out")
+    put_output(bottle / "test" / "out")
+    put_output(tmp_path / "set" / "out")
+    assert _names(read_data(bottle)) == expected
+    assert set(read_data(bottle).ignored) == {"out", "test/out"}
+    whole = read_data(tmp_path / "set")
+    assert (whole.categories, "out" in whole.ignored) == (("bottle",), True)
+
+    put_output(tmp_path / "alone" / "out")
+    with pytest.raises(DataError, match=r"holds no image; .*generated sets and training runs: out"):
+        read_data(tmp_path / "alone")
+
+
+def test_folders_with_other_files_of_those_names_are_read(
+    tmp_path: Path, put_image: Put, rgb_image: np.ndarray
+) -> None:
+    for name, text in (("a", "{}"), ("b", "no json"), ("c", "[1]")):
+        put_image(tmp_path / "set" / name / "x.png", rgb_image)
+        (tmp_path / "set" / name / "dataset.json").write_text(text)
+    put_image(tmp_path / "set" / "d" / "x.png", rgb_image)
+    (tmp_path / "set" / "d" / "manifest.jsonl").write_text("")
+    assert _names(read_data(tmp_path / "set")) == ["a/x.png", "b/x.png", "c/x.png", "d/x.png"]
+    (tmp_path / "set" / "dataset.json").write_text('{"format": 1}')  # the root itself is always read
+    assert len(read_data(tmp_path / "set").records) == 4
 
 
 def test_base_set_of_defect_folders(

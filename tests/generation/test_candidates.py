@@ -17,9 +17,11 @@ from anomalyhybrid.generation.pipeline import (
     Candidates,
     CategoryPool,
     accepted_candidates,
+    combine,
     draw_candidates,
     redraw_normals,
 )
+from anomalyhybrid.generation.quality import choose
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.fusion import fuse
@@ -224,7 +226,7 @@ def test_candidates_choose_by_sample() -> None:
     pool = _pool(_disc(0, 0, 0.7))
     first, second = (draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, number) for number in (0, 1))
     better = torch.arange(len(INDICES)) % 3 == 0
-    mixed = first.improved(second, better)
+    mixed = combine(lambda old, new: choose(better, new, old), first, second)
     assert torch.equal(mixed.plan.kind[better], second.plan.kind[better])
     assert torch.equal(mixed.plan.kind[~better], first.plan.kind[~better])
     assert torch.equal(mixed.fused[better], second.fused[better])

@@ -231,7 +231,7 @@ def test_settings_out_of_range_name_value_and_limit(settings: dict, message: str
 
 def test_only_normals_or_only_defects(tmp_path: Path, make_set: Make, products: Path) -> None:
     normals = make_set(tmp_path / "normals", products / "nut", count=0, normals=3)
-    assert file_set(normals) == {f"train/good/nut_good_{i:06d}.png" for i in range(3)} | {MANIFEST, DATASET}
+    assert file_set(normals) == {f"train/good/nut_n{i:06d}.png" for i in range(3)} | {MANIFEST, DATASET}
     defects = make_set(tmp_path / "defects", products / "nut", count=3, normals=0)
     assert not (defects / "train").exists()
 

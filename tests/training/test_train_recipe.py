@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from tiny_runs import TINY, tensors, tiny_generator, train_config
 
 from anomalyhybrid.errors import CheckpointError, ConfigError, WeightsError
 from anomalyhybrid.models.generator import load_generator, save_generator
+from anomalyhybrid.models.perceptual import VggFeatures
 from anomalyhybrid.recipes import shipped_generator
 from anomalyhybrid.recipes import training as recipe
 from anomalyhybrid.training.config import TrainConfig
@@ -57,7 +59,7 @@ def test_a_run_from_folders_and_its_resume(folders: tuple[Path, Path, Path], tmp
 
 
 @pytest.mark.parametrize(
-    "settings", [{"seed": 1}, {"learning_rate": 1e-3}, {"batch_size": 3}, {"view_block": 2}, {"loss": "paper"}]
+    "settings", [{"seed": 1}, {"learning_rate": 1e-3}, {"batch_size": 3}, {"view_block": 2}, {"ema_decay": 0.9}]
 )
 def test_a_resume_under_other_settings_is_refused(folders: tuple[Path, Path, Path], settings: dict) -> None:
     train(folders, config())
@@ -114,3 +116,31 @@ def test_every_option_of_the_shipped_generators_training_counts(monkeypatch: pyt
     assert (scenes, students, out) == (Path("s.npz"), Path("students"), Path("run"))
     assert {name: getattr(settings, name) for name in given} == given
     assert settings.max_minutes == 2.5
+
+
+def test_the_paper_loss_needs_a_perceptual_network() -> None:
+    with pytest.raises(ConfigError, match="--vgg-weights"):
+        recipe.perceptual_network(TrainConfig(loss="paper"), announce=lambda text: None)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("vgg16", ".safetensors"), ("vgg19", ".safetensors"), ("vgg19", ".pth")])
+def test_both_vgg_networks_are_told_apart_by_their_keys(tmp_path: Path, kind: str, suffix: str) -> None:
+    state = VggFeatures(kind).state_dict()
+    path = tmp_path / f"features{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+    said: list[str] = []
+    network = recipe.perceptual_network(TrainConfig(vgg_weights=str(path)), announce=said.append)
+    assert network is not None
+    assert said == [f"perceptual term: {kind} up to relu5_1"]
+    assert network.state_dict().keys() == state.keys()
+
+
+def test_a_copying_decoder_is_told_once_while_it_lasts() -> None:
+    said: list[str] = []
+    watch = recipe.watching(None, said.append)
+    for step, mask in enumerate((0.3, 0.01, 0.02, 0.3, 0.01)):
+        watch({"step": step, "fusion_mask_ahd": mask, "fusion_mask_ahe": 0.3})
+    assert [text.split(":")[0] for text in said] == ["warning, step 1", "warning, step 4"]

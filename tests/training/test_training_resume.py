@@ -106,8 +106,8 @@ def test_a_fresh_journal_forgets_an_older_run(tmp_path: Path) -> None:
 
 
 def test_rows_are_judged() -> None:
-    assert warnings_of({"fusion_mask_ahd": 0.3, "fusion_mask_ahe": 0.5}) == []
-    copying, redrawing = warnings_of({"fusion_mask_ahd": 0.01, "fusion_mask_ahe": 0.93})
+    assert warnings_of({"fusion_mask_ahd": 0.3, "fusion_mask_ahe": 0.5}) == {}
+    copying, redrawing = warnings_of({"fusion_mask_ahd": 0.01, "fusion_mask_ahe": 0.93}).values()
     assert "ahd" in copying
     assert "copies" in copying
     assert "ahe" in redrawing

@@ -56,3 +56,11 @@ class AugmentConfig:
             raise ConfigError(f"augment.edit + augment.blend is {self.edit + self.blend}; at most 1 is possible")
         if not 0 <= self.tps_shift <= 0.3:
             raise ConfigError(f"augment.tps_shift is {self.tps_shift}; keep it between 0 and 0.3 (0.2 starts to fold)")
+        for name in ("scale", "tps_radius"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ConfigError(f"augment.{name} is {(low, high)}; give two numbers with 0 < first <= second")
+        if not 1 <= self.tps_windows <= 8:
+            raise ConfigError(f"augment.tps_windows is {self.tps_windows}; it must lie between 1 and 8")
+        if self.translate < 0:
+            raise ConfigError(f"augment.translate is {self.translate}; it must be at least 0")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,6 +38,11 @@ def _expanded(folders: Sequence[Path] | None) -> list[Path]:
 
 def _expanded_one(folder: Path | None) -> Path | None:
     return None if folder is None else folder.expanduser()
+
+
+def _absolute(path: str) -> str:
+    """A path in text, absolute and with ``~`` expanded, so that records of it hold in any folder; empty stays so."""
+    return os.path.abspath(Path(path).expanduser()) if path else ""
 
 
 def check_output(out: Path) -> Path:
@@ -100,8 +105,8 @@ def prepare(
             cache=_expanded_one(cache),
             edge=edge,
             depth=depth,
-            edge_weights=edge_weights,
-            depth_weights=depth_weights,
+            edge_weights=_absolute(edge_weights),
+            depth_weights=_absolute(depth_weights),
             size=size,
             skip_unreadable=skip_unreadable,
             announce=progress.announce,
@@ -132,6 +137,13 @@ def train(
         config: YAML file with any of these settings; flags win over it.
     """
     check_finite(settings)
+    settings = replace(
+        settings,
+        start=settings.start if settings.start in ("auto", "scratch") else _absolute(settings.start),
+        edge_weights=_absolute(settings.edge_weights),
+        depth_weights=_absolute(settings.depth_weights),
+        vgg_weights=_absolute(settings.vgg_weights),
+    )
     folders = _given(data)
     out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
@@ -190,6 +202,12 @@ def generate(
         config: YAML file with any of these settings; flags win over it.
     """
     check_finite(settings)
+    settings = replace(
+        settings,
+        edge_weights=_absolute(settings.edge_weights),
+        depth_weights=_absolute(settings.depth_weights),
+    )
+    run = run if run == "shipped" else _absolute(run)
     folders = _given(data)
     out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
@@ -258,68 +276,3 @@ def doctor(*, cache: Path | None = None) -> None:
 
 def _to_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
-    """Say what a stopped command has left on disk and how to go on.
-
-    Args:
-        words: The command line.
-        interrupt: What was raised.
-
-    Returns:
-        One or two sentences.
-    """
-    command = words[0] if words else ""
-    again = shlex.join(["anomalyhybrid", *words])
-    if command not in ("train", "generate"):
-        kept = "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
-        return f"{kept}To do it again: {again}"
-    go_on = again if "--resume" in words else f"{again} --resume"
-    state = _saved_state(command, _value_of("--out", words))
-    if state is None:
-        return f"Nothing was saved yet. To start again: {again}"
-    return f"{state} To go on: {go_on}"
-
-
-def _value_of(flag: str, words: Sequence[str]) -> Path | None:
-    """Find where a command writes: from the words themselves, or from its settings file."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        if word == flag and following:
-            return Path(following).expanduser()
-        if word.startswith(f"{flag}="):
-            return Path(word.partition("=")[2]).expanduser()
-    config = _value_of("--config", words) if flag != "--config" else None
-    if config is None:
-        return None
-    from anomalyhybrid.cli.settings import read_yaml
-
-    value = read_yaml(config).get(flag.strip("-"))
-    return Path(value).expanduser() if isinstance(value, str) else None
-
-
-def _saved_state(command: str, out: Path | None) -> str | None:
-    if out is None:
-        return None
-    if command == "train":
-        path = out / "checkpoint.safetensors"
-        if not path.is_file():
-            return None
-        step = _checkpoint_step(path)
-        return f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
-    manifest = out / "manifest.jsonl"
-    if not manifest.is_file():
-        return f"The set in {out} was begun, no image is finished yet." if (out / "dataset.json").is_file() else None
-    with manifest.open(encoding="utf-8") as rows:
-        count = sum(1 for row in rows if row.strip())
-    return f"{count} finished images are saved in {out}, each with its mask."
-
-
-def _checkpoint_step(path: Path) -> int | None:
-    """Read the step from a checkpoint's header (safetensors: 8 bytes of length, then JSON)."""
-    try:
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return int(header["__metadata__"]["step"])
-    except (OSError, ValueError, KeyError):
-        return None

@@ -11,7 +11,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
 
-from anomalyhybrid.cli import commands
+from anomalyhybrid.cli import commands, stops
 from anomalyhybrid.cli.settings import check_settings, read_yaml, recorded_settings
 from anomalyhybrid.errors import AnomalyHybridError
 
@@ -21,6 +21,7 @@ INTERRUPTED = 130
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_THE_WAY = {errno.ENOTDIR: "a file is where a folder is needed", errno.EISDIR: "a folder is where a file is needed"}
 
 
 def _version() -> str:
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AnomalyHybridError as error:
         return _fail(str(error))
     except KeyboardInterrupt as interrupt:
-        print(f"\nstopped. {commands.after_interrupt(words, interrupt)}", file=sys.stderr, flush=True)
+        print(f"\nstopped. {stops.after_interrupt(words, interrupt)}", file=sys.stderr, flush=True)
         return INTERRUPTED
     except Exception as error:
         message = _outside_cause(error)
@@ -127,6 +128,8 @@ def _outside_cause(error: Exception) -> str | None:
         return f"the disk is full or its quota used up{where}; free some space and run again"
     if number in _FORBIDDEN or "Permission denied" in text or "Read-only file system" in text:
         return f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
+    if number in _IN_THE_WAY:
+        return f"{_IN_THE_WAY[number]}{where}; move it or choose another path"
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return f"out of memory; use a smaller --batch-size or --size ({(text or 'no detail').splitlines()[0]})"
     return None

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
+from anomalyhybrid.data.files import write_bytes_atomic
+from anomalyhybrid.data.loading import to_model_u8
 from anomalyhybrid.errors import ConfigError, DataError
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -49,10 +50,15 @@ class ConditionCache:
 
         Raises:
             ConfigError: If ``batch`` is not positive.
+            DataError: If the folder is a file or lies below one.
         """
         if batch < 1:
             raise ConfigError(f"batch={batch}: must be at least 1.")
         self._folder = None if folder is None else Path(folder)
+        if self._folder is not None:
+            nearest = next((path for path in (self._folder, *self._folder.parents) if os.path.exists(path)), None)
+            if nearest is not None and not os.path.isdir(nearest):
+                raise DataError(f"cannot use the cache {self._folder}: {nearest} is a file. Give a folder.")
         self._batch = batch
 
     def extract(
@@ -78,7 +84,8 @@ class ConditionCache:
 
         Raises:
             ConfigError: If not exactly one of ``depth`` and ``measured`` is given.
-            DataError: If an image is no uint8 RGB image, or ``measured`` has another length.
+            DataError: If an image is no uint8 RGB image, ``measured`` has another length, or the cache cannot be
+                written.
         """
         if (depth is None) == (measured is None):
             raise ConfigError("give exactly one of depth= (an extractor) and measured= (maps).")
@@ -143,11 +150,7 @@ def _square(image: ImageU8, size: int) -> ImageU8:
     """Check an image and resize it to a square."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise DataError(f"conditions need uint8 RGB images (H, W, 3), got {image.dtype} {image.shape}: convert it.")
-    if image.shape[:2] == (size, size):
-        return np.ascontiguousarray(image)
-    shrinks = min(image.shape[:2]) >= size
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size, size), interpolation=way).astype(np.uint8, copy=False)
+    return to_model_u8(image, size)
 
 
 def _resized_u8(values: NDArray[np.float32], size: int) -> ImageU8:
@@ -166,10 +169,15 @@ def _stacked(maps: list[ImageU8], size: int) -> Tensor:
 
 
 def _read_map(path: Path, size: int) -> ImageU8 | None:
-    """Read one map; None if there is no file or it is damaged, which is logged."""
+    """Read one map; None if there is no file, or it is damaged or unreadable, which is logged."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        raise DataError(f"cannot use the cache {path.parent}: a file is in the way. Choose another folder.") from error
+    except OSError as error:
+        _log.warning("cache file %s cannot be read (%s): extracted again", path, error.strerror)
         return None
     values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if _intact(content) else None
     if values is None or values.shape != (size, size) or values.dtype != np.uint8:
@@ -195,18 +203,15 @@ def _intact(content: bytes) -> bool:
 
 
 def _write_map(path: Path, map_u8: ImageU8) -> None:
-    """Write one map so that a reader sees the whole file or none: a temporary file, then a rename."""
+    """Write one map so that a reader sees the whole file or none.
+
+    Raises:
+        DataError: The folder cannot be made or the file not be written.
+    """
     done, encoded = cv2.imencode(".png", map_u8)
     assert done
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".png")
     except OSError as error:
         raise DataError(f"cannot write the cache {path.parent}: {error.strerror}. Choose another folder.") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(encoded.tobytes())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_bytes_atomic(path, encoded.tobytes())

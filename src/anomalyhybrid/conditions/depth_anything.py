@@ -63,15 +63,13 @@ def depth_anything_depth(
     weights: Path | None = None,
     *,
     device: torch.device | str = "cpu",
-    allow_download: bool = False,
     side: int = 518,
 ) -> DepthAnythingDepth:
-    """Make Depth Anything: explicit folder > cache folder > hub's local copy > hub (only on request).
+    """Make Depth Anything: explicit folder > cache folder > the hub's copy on this machine.
 
     Args:
         weights: Folder in transformers' layout (``config.json``, ``model.safetensors``); None looks further.
         device: Where to run.
-        allow_download: Whether the network may be used.
         side: Length of the shorter side inside, a multiple of 14.
 
     Raises:
@@ -86,17 +84,20 @@ def depth_anything_depth(
     if (cached / "config.json").is_file():
         return DepthAnythingDepth(_from_folder(cached), name=_name_of(cached), side=side, device=device)
     tried = ["explicit path: none given", f"cache: {cached} (folder set by ANOMALYHYBRID_CACHE) is not there"]
-    net = _from_hub(tried, allow_download=allow_download)
-    if net is None:
-        raise WeightsError(missing_message("Depth Anything V2 Small", tried))
+    try:
+        net = _load(HUB_REPO)
+    except (OSError, ValueError) as error:
+        tried.append(f"local copy of hub: {HUB_REPO}: {type(error).__name__}")
+        put = f"put the hub's config.json and model.safetensors of {HUB_REPO} into {cached}"
+        raise WeightsError(missing_message("Depth Anything V2 Small", tried, put=put)) from error
     return DepthAnythingDepth(net, name=_name_of_net(net), side=side, device=device)
 
 
-def _load(source: str, *, local: bool) -> nn.Module:
-    """Load a depth model with transformers."""
+def _load(source: str) -> nn.Module:
+    """Load a depth model with transformers, from this machine alone."""
     from transformers import AutoModelForDepthEstimation
 
-    net = AutoModelForDepthEstimation.from_pretrained(source, local_files_only=local, dtype=torch.float32)
+    net = AutoModelForDepthEstimation.from_pretrained(source, local_files_only=True, dtype=torch.float32)
     return net.eval().requires_grad_(False)
 
 
@@ -108,25 +109,9 @@ def _from_folder(folder: Path) -> nn.Module:
             f"as in the hub's {HUB_REPO}."
         )
     try:
-        return _load(str(folder), local=True)
+        return _load(str(folder))
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(f"{folder} does not hold a usable Depth Anything model: {error}") from error
-
-
-def _from_hub(tried: list[str], *, allow_download: bool) -> nn.Module | None:
-    """Load the hub's local copy, or fetch it if allowed; add a line to ``tried`` for each miss."""
-    try:
-        return _load(HUB_REPO, local=True)
-    except (OSError, ValueError) as error:
-        tried.append(f"local copy of hub: {HUB_REPO}: {type(error).__name__}")
-    if not allow_download:
-        tried.append(f"hub: {HUB_REPO} was not asked (downloads are off: pass allow_download=True)")
-        return None
-    try:
-        return _load(HUB_REPO, local=False)
-    except (OSError, ValueError) as error:
-        tried.append(f"hub: {HUB_REPO}: {type(error).__name__}")
-        return None
 
 
 def _name_of(folder: Path) -> str:

@@ -45,11 +45,7 @@ def make_edge_extractor(kind: str, *, weights: Path | None = None, device: torch
 
 
 def make_depth_extractor(
-    kind: str,
-    *,
-    weights: Path | None = None,
-    device: torch.device | str = "cpu",
-    allow_download: bool = False,
+    kind: str, *, weights: Path | None = None, device: torch.device | str = "cpu"
 ) -> DepthExtractor:
     """Make a depth extractor.
 
@@ -59,7 +55,6 @@ def make_depth_extractor(
         weights: Weight file, for ``depth_anything`` the model's folder; None takes the shipped one or looks
             in the cache folder.
         device: Where to run.
-        allow_download: Whether ``depth_anything`` may be fetched from the hub.
 
     Returns:
         The extractor.
@@ -75,7 +70,7 @@ def make_depth_extractor(
     if kind == "depth_anything":
         from anomalyhybrid.conditions.depth_anything import depth_anything_depth
 
-        return depth_anything_depth(weights, device=device, allow_download=allow_download)
+        return depth_anything_depth(weights, device=device)
     if kind == "fastdepth":
         from anomalyhybrid.conditions.fastdepth import fastdepth_depth
 

@@ -34,7 +34,8 @@ class MeasuredDepth:
         """Find the depth file of an image.
 
         Args:
-            relative: The image's path relative to the image folder; its suffix does not count.
+            relative: The image's path relative to the image folder; its suffix does not count. Leading folders may
+                be missing from the depth folder as long as the image's own folder is there.
 
         Returns:
             The one file with that stem.
@@ -43,12 +44,15 @@ class MeasuredDepth:
             DataError: If there is none or more than one.
         """
         stem = self.folder / relative.with_suffix("")
-        found = [path for suffix in _SUFFIXES if (path := stem.with_name(stem.name + suffix)).is_file()]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(path.name for path in found)
-            raise DataError(f"more than one depth file for {relative} in {self.folder}: {names}. Keep one.")
+        tails = [relative.parts[start:] for start in range(max(1, len(relative.parts) - 1))]
+        for tail in tails:  # a second data folder or a base set puts folders before the path: look without them too
+            near = self.folder.joinpath(*tail).with_suffix("")
+            found = [path for suffix in _SUFFIXES if (path := near.with_name(near.name + suffix)).is_file()]
+            if len(found) > 1:
+                names = ", ".join(path.name for path in found)
+                raise DataError(f"more than one depth file for {relative} in {self.folder}: {names}. Keep one.")
+            if found:
+                return found[0]
         raise DataError(
             f"no depth file for {relative}: expected {stem} with one of {', '.join(_SUFFIXES)}. Add the "
             "file, or choose another depth extractor."

@@ -105,38 +105,6 @@ def decode(path: Path) -> np.ndarray:
         raise DataError(f"{path} cannot be decoded: {detail} ({where}); copy or export it again") from error
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Read an image's upright size from its header.
-
-    Args:
-        path: The file.
-
-    Returns:
-        ``(height, width)`` in pixels after EXIF orientation, equal to the decoded array's.
-
-    Raises:
-        DataError: Missing, empty, no image, or a damaged header.
-    """
-    try:
-        with open(path, "rb") as stream:
-            kind = image_format(stream.read(16))
-            stream.seek(0)
-            if kind == "tiff":
-                with tifffile.TiffFile(stream) as tiff:
-                    page = tiff.pages.first
-                    height, width = page.imagelength, page.imagewidth
-                    orientation = _tiff_orientation(page)
-            elif kind is not None:
-                with Image.open(stream) as image:
-                    width, height = image.size
-                    orientation = image.getexif().get(_ORIENTATION, 1)
-            else:
-                raise ValueError("its content is not PNG, JPEG, BMP, TIFF or WebP")
-    except _DECODE_ERRORS as error:
-        raise DataError(f"{path} is not a readable image: {_reason(error)}") from error
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, (LookupError, UnidentifiedImageError)):
         return "its header is damaged or cut off"

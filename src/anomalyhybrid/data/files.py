@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import uuid
@@ -65,6 +66,30 @@ def existing_folder(root: Path | str) -> Path:
     return folder
 
 
+def is_own_output(folder: Path) -> bool:
+    """Say whether a folder is a generated set or a training run, whose images are no data of the folder around it.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        Whether it holds a run's checkpoint or generator, or a set's ``dataset.json`` (told from a foreign file of
+        that name by ``manifest.jsonl`` beside it or the key ``format`` in it).
+    """
+    if any(os.path.isfile(folder / name) for name in ("checkpoint.safetensors", "generator.safetensors")):
+        return True
+    description = folder / "dataset.json"
+    if not os.path.isfile(description):  # unlike Path.is_file, False where the folder may not be entered
+        return False
+    if os.path.isfile(folder / "manifest.jsonl"):
+        return True
+    try:
+        content = json.loads(description.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "format" in content
+
+
 def list_folder(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """List one folder, leaving out hidden entries.
 
@@ -72,7 +97,8 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
         folder: An existing folder; a missing one counts as empty.
 
     Returns:
-        ``(images, folders, others)``, each in natural order; images by their ending only.
+        ``(images, folders, others)``, each in natural order; images by their ending only. Generated sets and
+        training runs are among the others, so that no reader enters them unless one is its root.
 
     Raises:
         DataError: The folder may not be listed.
@@ -90,7 +116,7 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
         if is_hidden(entry.name):
             continue
         if entry.is_dir():
-            folders.append(entry)
+            (others if is_own_output(entry) else folders).append(entry)
         else:
             (images if is_image_name(entry.name) else others).append(entry)
     return images, folders, others
@@ -103,7 +129,7 @@ def walk_images(root: Path) -> tuple[list[Path], list[Path]]:
         root: An existing folder.
 
     Returns:
-        ``(images, others)`` in natural order of their paths.
+        ``(images, others)`` in natural order of their paths; generated sets and training runs are others.
 
     Raises:
         DataError: A folder may not be listed.

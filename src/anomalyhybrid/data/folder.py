@@ -13,7 +13,8 @@ def read_folder(root: Path) -> DataFolder:
     """Read a folder of good images with any names, nested folders included.
 
     Args:
-        root: The folder; its name is the category. Hidden files and files of other kinds are left alone.
+        root: The folder; its name is the category. Hidden files, files of other kinds, and generated sets and
+            training runs inside it are left alone.
 
     Returns:
         One ``train`` record for each image, in natural order.
@@ -24,7 +25,9 @@ def read_folder(root: Path) -> DataFolder:
     root = existing_folder(root)
     images, others = walk_images(root)
     if not images:
-        raise DataError(f"{root} holds no image; files that are read end in {', '.join(IMAGE_SUFFIXES)}")
+        outputs = [path.name for path in others if path.is_dir()]
+        hint = f"; not read are its generated sets and training runs: {', '.join(outputs)}" if outputs else ""
+        raise DataError(f"{root} holds no image; files that are read end in {', '.join(IMAGE_SUFFIXES)}{hint}")
     records = tuple(
         Record(
             path=path,

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from anomalyhybrid.data.decoding import image_size
 from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
-from anomalyhybrid.data.loading import load_mask
 from anomalyhybrid.data.records import GOOD, DataFolder, Record, Split
 from anomalyhybrid.errors import DataError
 
 _MASK_SUFFIX = "_mask"
 
 
-def is_category(folder: Path) -> bool:
-    """Say whether a folder is one category in MVTec AD layout, that is, holds ``train/good``."""
-    return (folder / "train" / GOOD).is_dir()
+def is_category(folder: Path, *, defects_alone: bool = False) -> bool:
+    """Say whether a folder is one category in MVTec AD layout.
+
+    Args:
+        folder: An existing folder.
+        defects_alone: Whether ``test`` with ``ground_truth`` is enough, as in a generated set without good images.
+
+    Returns:
+        Whether it holds ``train/good``, or the two others where they are enough.
+    """
+    if (folder / "train" / GOOD).is_dir():
+        return True
+    return defects_alone and (folder / "test").is_dir() and (folder / "ground_truth").is_dir()
 
 
-def category_folders(root: Path) -> list[Path]:
-    """List the category folders directly below a root, in natural order."""
-    return [folder for folder in list_folder(root)[1] if is_category(folder)]
+def category_folders(root: Path, *, defects_alone: bool = False) -> list[Path]:
+    """List the category folders (see ``is_category``) directly below a root, in natural order."""
+    return [folder for folder in list_folder(root)[1] if is_category(folder, defects_alone=defects_alone)]
 
 
 def pair_masks(
@@ -69,32 +76,9 @@ def pair_masks(
     return pairs, problems
 
 
-def mask_problems(records: Sequence[Record]) -> list[str]:
-    """Load the masks of records and say what is wrong with them.
-
-    Args:
-        records: Records; those without a mask are passed over.
-
-    Returns:
-        A line for each mask that is unreadable, empty or of another size than its image.
-    """
-
-    def problem(record: Record) -> str | None:
-        if record.mask_path is None:
-            return None
-        try:
-            load_mask(record.mask_path, shape=image_size(record.path))
-        except DataError as error:
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor() as pool:
-        return [line for line in pool.map(problem, records) if line is not None]
-
-
-def _good(category: Path, root: Path, split: Split) -> tuple[list[Record], list[Path]]:
+def _good(category: Path, root: Path, split: Split, *, required: bool = False) -> tuple[list[Record], list[Path]]:
     images, folders, others = list_folder(category / split / GOOD)
-    if split == "train" and not images:
+    if required and not images:
         hint = ""
         if any(folder.name == "rgb" for folder in folders):
             hint = "; it looks like MVTec 3D-AD: move the images out of the rgb/ folders, masks out of gt/"
@@ -114,9 +98,9 @@ def _record(path: Path, root: Path, category: str, defect: str, mask: Path | Non
     )
 
 
-def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str], list[Path]]:
+def _read_category(category: Path, root: Path, *, defects_alone: bool) -> tuple[list[Record], list[str], list[Path]]:
     """Read one category: ``(records, problems, paths left alone)``."""
-    records, ignored = _good(category, root, "train")
+    records, ignored = _good(category, root, "train", required=not defects_alone)
     more, rest = _good(category, root, "test")
     records += more
     ignored += rest
@@ -137,28 +121,30 @@ def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str],
     for part, keep in (("train", {GOOD}), ("test", known), ("ground_truth", known - {GOOD}), ("", _PARTS)):
         images, folders, others = list_folder(category / part)
         ignored += images + others + [folder for folder in folders if folder.name not in keep]
-    return records, problems + mask_problems(records), ignored
+    return records, problems, ignored
 
 
 _PARTS = {"train", "test", "ground_truth"}
 
 
-def read_mvtec_ad(root: Path) -> DataFolder:
+def read_mvtec_ad(root: Path, *, defects_alone: bool = False) -> DataFolder:
     """Read one category folder or a root with several.
 
     Args:
         root: A folder that holds ``train/good``, or whose folders do.
+        defects_alone: Accept categories without good images that hold ``test`` and ``ground_truth``.
 
     Returns:
-        The records; masks are paired by stem (``<stem>_mask`` or ``<stem>``), loaded once and checked.
+        The records; masks are paired by stem (``<stem>_mask`` or ``<stem>``). No file is opened:
+        ``loading.check_images`` finds images and masks that cannot be used.
 
     Raises:
         DataError: No ``train/good``, no good image, or a list of problems: defects without masks, masks
-            without images, ambiguous names, masks that are empty, unreadable or of another size.
+            without images, ambiguous names.
     """
     root = existing_folder(root)
-    single = is_category(root)
-    categories = [root] if single else category_folders(root)
+    single = is_category(root, defects_alone=defects_alone)
+    categories = [root] if single else category_folders(root, defects_alone=defects_alone)
     if not categories:
         raise DataError(f"{root} is not in MVTec AD layout: neither it nor a folder in it holds train/good")
     records: list[Record] = []
@@ -168,7 +154,7 @@ def read_mvtec_ad(root: Path) -> DataFolder:
         images, folders, others = list_folder(root)
         ignored += images + others + [folder for folder in folders if folder not in categories]
     for category in categories:
-        found, wrong, rest = _read_category(category, root)
+        found, wrong, rest = _read_category(category, root, defects_alone=defects_alone)
         records += found
         problems += wrong
         ignored += rest

@@ -12,7 +12,6 @@ from anomalyhybrid.data.folder import read_folder
 from anomalyhybrid.data.mvtec_ad import (
     category_folders,
     is_category,
-    mask_problems,
     pair_masks,
     read_mvtec_ad,
 )
@@ -30,15 +29,20 @@ def read_data(root: Path) -> DataFolder:
         The records, with paths relative to the root.
 
     Raises:
-        DataError: The folder is missing, empty, half in MVTec AD layout, or its masks do not fit.
+        DataError: The folder is missing, empty, half in MVTec AD layout, or its masks do not pair with its images.
     """
     root = existing_folder(root)
     if is_category(root) or category_folders(root):
         return read_mvtec_ad(root)
     if (root / "ground_truth").is_dir() or (root / "test" / GOOD).is_dir() or (root / "train").is_dir():
         raise DataError(
-            f"{root} looks like MVTec AD layout but has no train/good; put the good images into train/good, "
-            "or give a plain folder that holds good images alone"
+            f"{root} looks like MVTec AD layout but has no train/good; put the good images into train/good "
+            "(a generated set has them when made with --normals), or give a plain folder that holds good images alone"
+        )
+    if halves := category_folders(root, defects_alone=True):
+        raise DataError(
+            f"{root} holds MVTec AD categories without train/good ({', '.join(folder.name for folder in halves)}); "
+            "put their good images into train/good (a generated set has them when made with --normals)"
         )
     return read_folder(root)
 
@@ -96,22 +100,22 @@ def _moved(record: Record, root: Path) -> Record:
 def read_base_set(root: Path, *, category: str | None = None) -> DataFolder:
     """Read a base set: a few real defects with masks that generation may learn from or draw on.
 
-    Three layouts: MVTec AD (its defects), ``<defect>/<image>`` beside ``<defect>/<stem>_mask.png``, or
-    ``images/`` and ``masks/`` with equal stems (or ``<stem>_mask``).
+    Three layouts: MVTec AD (its defects; good images need not be there), ``<defect>/<image>`` beside
+    ``<defect>/<stem>_mask.png``, or ``images/`` and ``masks/`` with equal stems (or ``<stem>_mask``).
 
     Args:
         root: The folder.
         category: Category of the defects; by default the folder's name, or the category folders'.
 
     Returns:
-        Defect records alone, all with ``split="train"`` and a checked mask.
+        Defect records alone, all with ``split="train"`` and a mask.
 
     Raises:
-        DataError: None of the layouts, no defect, masks that do not fit, a category for several categories.
+        DataError: None of the layouts, no defect, masks that do not pair, a category for several categories.
     """
     root = existing_folder(root)
-    if is_category(root) or category_folders(root):
-        folder = read_mvtec_ad(root)
+    if is_category(root, defects_alone=True) or category_folders(root, defects_alone=True):
+        folder = read_mvtec_ad(root, defects_alone=True)
         if not folder.defects():
             raise DataError(f"{root} holds no defect image below test/; a base set needs at least one")
         if category is not None and len(folder.categories) > 1:
@@ -161,7 +165,6 @@ def _read_pairs(root: Path, category: str, layout: Layout, places: dict[str, tup
             )
             for path in images
         ]
-    problems += mask_problems(records)
     raise_problems(f"{root}: images and masks of the base set do not fit together; mend these:", problems)
     if not records:
         raise DataError(f"{root} holds no defect image; a base set needs at least one")

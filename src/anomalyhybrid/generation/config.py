@@ -29,7 +29,7 @@ class GenerateConfig:
     mixture: float = 0.25
     """How often a second operation, TPS, follows the first."""
     appearance: Literal["auto", "target", "reference", "blend"] = "auto"
-    """Where C_r comes from; `auto` is the best measured for the kind of reference (docs/adr/004)."""
+    """Where C_r comes from; `auto` is `blend`, provisionally (docs/adr/004)."""
     composition: Literal["region", "full"] = "region"
     """`region` keeps the target's own pixels outside the mask, `full` redraws the whole image as the paper does."""
     base_split: Literal["sorted", "random", "all"] = "all"
@@ -74,6 +74,13 @@ class GenerateConfig:
             given = getattr(self, name)
             if not given or set(given) - set(allowed):
                 raise ConfigError(f"generate.{name} is {given}; give at least one of {', '.join(allowed)}")
+        for name, allowed in (
+            ("appearance", ("auto", "target", "reference", "blend")),
+            ("composition", ("region", "full")),
+            ("base_split", ("sorted", "random", "all")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"generate.{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}")
         for name in ("mixture", "procedural"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must lie between 0 and 1")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from anomalyhybrid.augment.pseudo import foreign_reference
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, visible_region
@@ -17,13 +18,15 @@ from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, place
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
-from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.draws import Draws, constant
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise, soft_alpha
 from anomalyhybrid.ops.structures import draw_structures
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
+MARGIN = 1.2  # by which a candidate exceeds the least change, since native pixels change a little less
+LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601, as grey images are written
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
 
 
@@ -76,15 +79,15 @@ class Candidates:
     accepted: Tensor
     attempt: Tensor
 
-    def improved(self, other: Candidates, better_B: Tensor) -> Candidates:
-        """Take the other candidates where they are better."""
-        plan = Plan(*(choose(better_B, getattr(other.plan, f.name), getattr(self.plan, f.name)) for f in fields(Plan)))
-        rest = {
-            f.name: choose(better_B, getattr(other, f.name), getattr(self, f.name))
-            for f in fields(Candidates)
-            if f.name != "plan"
-        }
-        return Candidates(plan=plan, **rest)
+
+def combine(change: Callable[..., Tensor], *candidates: Candidates) -> Candidates:
+    """Make candidates of what a function gives for each of their tensors."""
+
+    def each(name: str, owners: Sequence[Candidates | Plan]) -> Tensor:
+        return change(*(getattr(owner, name) for owner in owners))
+
+    plan = Plan(*(each(f.name, [c.plan for c in candidates]) for f in fields(Plan)))
+    return Candidates(plan=plan, **{f.name: each(f.name, candidates) for f in fields(Candidates) if f.name != "plan"})
 
 
 def _pick(draws: Draws, count: int) -> Tensor:
@@ -125,7 +128,10 @@ def _real_reference(
     its_object = _mask(pool.base.object_u8, index)
     matrix = suit_placement(draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region)
     placed = place(color, depth, edge, region, matrix)
-    return replace(placed, region_mask=_cropped(draws, placed.region_mask)), index, matrix
+    own = (region * its_object).sum(dim=(1, 2, 3)) / region.sum(dim=(1, 2, 3)).clamp_min(1)
+    clipped = placed.region_mask * dilate(object_mask, max(1, round(color.shape[-1] / 64)))
+    on_object = choose((own > 0.95) & (clipped.sum(dim=(1, 2, 3)) > 0), clipped, placed.region_mask)
+    return replace(placed, region_mask=_cropped(draws, on_object)), index, matrix
 
 
 def _procedural_reference(
@@ -179,6 +185,39 @@ def _redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder
     return DecoderOutput(*merged)
 
 
+def _choose_reference(
+    draws: Draws, pool: CategoryPool, config: GenerateConfig, plan: Plan, target_index: Tensor
+) -> tuple[Reference, Tensor, Tensor]:
+    """Place each target's reference: a real defect, a patch of another good image, or procedural structure.
+
+    Returns:
+        The references, their indices (the target's own for procedural ones), and their placements.
+    """
+    maps = _maps(pool.normals, target_index)
+    object_mask = _mask(pool.normals.object_u8, target_index)
+    reference = _procedural_reference(draws, config, plan, maps, object_mask)
+    donor_index = _pick(draws, len(pool.normals))
+    nothing = torch.zeros_like(object_mask)
+    patch = foreign_reference(draws, Reference(*_maps(pool.normals, donor_index), region_mask=nothing))
+    reference = replace(patch, region_mask=reference.region_mask).where(plan.foreign, reference)
+    index = choose(plan.foreign, donor_index, target_index)
+    matrix = torch.eye(2, 3, device=target_index.device).expand(len(target_index), 2, 3)
+    if pool.base is not None:
+        real, base_index, placement = _real_reference(draws, pool, maps[0], object_mask)
+        reference = real.where(plan.uses_base, reference)
+        index = choose(plan.uses_base, base_index, index)
+        matrix = choose(plan.uses_base, placement, matrix)
+    return reference, index, matrix
+
+
+def _as_composed(target: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
+    """What composition will show at the model's size: soft at the region's border, grey where the target is."""
+    mixed = torch.lerp(target, fused, soft_alpha(region_mask, FEATHER))
+    is_grey = (target.amax(dim=1) - target.amin(dim=1)).amax(dim=(1, 2)) == 0
+    luminance = (mixed * constant(LUMINANCE, target.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return choose(is_grey, luminance.expand_as(mixed), mixed)
+
+
 @torch.inference_mode()
 def draw_candidates(
     model: Generator,
@@ -212,15 +251,7 @@ def draw_candidates(
     )
     target_index = _pick(draws, len(pool.normals))
     maps = _maps(pool.normals, target_index)
-    object_mask = _mask(pool.normals.object_u8, target_index)
-    reference = _procedural_reference(draws, config, plan, maps, object_mask)
-    matrix = torch.eye(2, 3, device=device).expand(len(indices), 2, 3)
-    reference_index = target_index
-    if pool.base is not None:
-        real, base_index, placement = _real_reference(draws, pool, maps[0], object_mask)
-        reference = real.where(plan.uses_base, reference)
-        reference_index = choose(plan.uses_base, base_index, reference_index)
-        matrix = choose(plan.uses_base, placement, matrix)
+    reference, reference_index, matrix = _choose_reference(draws, pool, config, plan, target_index)
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
     color, donor = _appearance(draws, plan, pool, maps[0], reference)
     borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
@@ -228,8 +259,7 @@ def draw_candidates(
     output = _redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
-    shown = torch.lerp(maps[0], output.fused, soft_alpha(region, FEATHER))  # as composition will show it
-    change = mean_change(maps[0], shown, region)
+    change = mean_change(maps[0], _as_composed(maps[0], output.fused, region), region)
     return Candidates(
         plan=plan,
         target_index=target_index,
@@ -242,7 +272,7 @@ def draw_candidates(
         region_mask=region,
         reference_region=reference.region_mask,
         change=change,
-        accepted=acceptable(change, region, config.min_change),
+        accepted=acceptable(change, region, MARGIN * config.min_change),
         attempt=torch.full((len(indices),), attempt, device=device),
     )
 
@@ -259,18 +289,11 @@ def accepted_candidates(
         again = draw_candidates(model, pool, config, category, [indices[i] for i in missing.tolist()], attempt)
         spread = torch.zeros(len(indices), dtype=torch.long, device=missing.device)
         spread[missing] = torch.arange(len(missing), device=missing.device)
-        wide = _spread(again, spread)
+        wide = combine(lambda values, spread=spread: values[spread], again)
         better = torch.zeros_like(best.accepted)
         better[missing] = again.accepted | (again.change > best.change[missing])
-        best = best.improved(wide, better)
+        best = combine(lambda old, new, better=better: choose(better, new, old), best, wide)
     return best
-
-
-def _spread(candidates: Candidates, index: Tensor) -> Candidates:
-    """Repeat candidates by index, so that they line up with a larger batch."""
-    plan = Plan(*(getattr(candidates.plan, f.name)[index] for f in fields(Plan)))
-    rest = {f.name: getattr(candidates, f.name)[index] for f in fields(Candidates) if f.name != "plan"}
-    return Candidates(plan=plan, **rest)
 
 
 @torch.inference_mode()
@@ -293,6 +316,11 @@ def redraw_normals(
     return target, reference, decoder, color, output
 
 
-def image_seed(seed: int, category: str, index: int) -> int:
-    """Seed of one image's first stream, as the manifest records it."""
-    return derive(seed, "image", category, index)
+def defect_seed(seed: int, category: str, index: int, attempt: int) -> int:
+    """Seed of the stream that a defect image came from, as the manifest records it."""
+    return derive(seed, "image", category, index, attempt)
+
+
+def normal_seed(seed: int, category: str, index: int) -> int:
+    """Seed of the stream that a generated good image came from, as the manifest records it."""
+    return derive(seed, "normal", category, index)

@@ -16,12 +16,12 @@ from torch import Tensor
 from anomalyhybrid.data.files import append_text, make_folder
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import GOOD, Record
-from anomalyhybrid.generation.compose import at_native_size, compose, native_region, native_tensor, resized
+from anomalyhybrid.generation.compose import Composed, at_native_size, compose, native_region, native_tensor, resized
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
-from anomalyhybrid.generation.pipeline import Candidates, image_seed
+from anomalyhybrid.generation.pipeline import Candidates, defect_seed, normal_seed
 from anomalyhybrid.manipulate.operations import OPERATIONS
-from anomalyhybrid.manipulate.policy import APPEARANCES, procedural_name
+from anomalyhybrid.manipulate.policy import APPEARANCES, FOREIGN, procedural_name
 from anomalyhybrid.manipulate.reference import Reference, blended
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.structures import KINDS
@@ -56,8 +56,8 @@ class SetWriter:
         return f"{self.category}_{index:06d}"
 
     def normal_id(self, index: int) -> str:
-        """Id of a generated good image."""
-        return f"{self.category}_good_{index:06d}"
+        """Id of a generated good image; no category's defect has it, since those end in digits alone."""
+        return f"{self.category}_n{index:06d}"
 
     def write_defects(
         self, candidates: Candidates, colors_u8: Tensor, indices: Sequence[int], only: str | None = None
@@ -93,12 +93,13 @@ class SetWriter:
         output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
         generated = at_native_size(output, content, candidates.content[one])
         composed = compose(pixels, generated, candidates.region_mask[one], self.config.composition)
-        defect = donor.defect if uses_base else procedural_name(kind, operation, appearance)
+        foreign = bool(plan.foreign[position])
+        named = FOREIGN if foreign else procedural_name(kind, operation, appearance)
+        defect = donor.defect if uses_base else named
         image_id = self.defect_id(index)
         image, label = self._paths(image_id, f"test/{defect}", f"ground_truth/{defect}/{image_id}_mask.png")
-        save_png(self.folder / image, composed.pixels)
-        save_png(self.folder / cast(str, label), composed.label_mask)
-        from_donor = uses_base or appearance == "reference"
+        self._save_pair(self.folder / image, self.folder / cast(str, label), composed)
+        from_donor = uses_base or foreign or appearance == "reference"
         return Row(
             id=image_id,
             image=image,
@@ -111,16 +112,27 @@ class SetWriter:
             operation=operation + ("+tps" if bool(plan.then_tps[position]) and operation != "tps" else ""),
             appearance=appearance,
             composition=self.config.composition,
-            seed=image_seed(self.config.seed, self.category, index),
+            seed=defect_seed(self.config.seed, self.category, index, int(candidates.attempt[position])),
             model_sha256=self.model_sha256,
             changed_outside=composed.changed_outside,
             mask_area=int(composed.label_mask.sum()),
             change_inside=round(composed.change_inside, 3),
-            structure=donor.relative if uses_base else f"procedural:{KINDS[kind]}",
+            structure=donor.relative if uses_base or foreign else f"procedural:{KINDS[kind]}",
             fusion_mask=round(float(candidates.fusion_mask[position].mean()), 4),
             attempt=int(candidates.attempt[position]),
-            accepted=bool(candidates.accepted[position]),
+            accepted=composed.change_inside >= self.config.min_change and bool(candidates.accepted[position]),
         )
+
+    @staticmethod
+    def _save_pair(image: Path, label: Path, composed: Composed) -> None:
+        """Write mask and image, both or none."""
+        try:
+            save_png(label, composed.label_mask)
+            save_png(image, composed.pixels)
+        except BaseException:
+            for path in (image, label):
+                path.unlink(missing_ok=True)
+            raise
 
     def _native_content(
         self, candidates: Candidates, color: Tensor, position: int, pixels: np.ndarray, donor: Record
@@ -185,7 +197,7 @@ class SetWriter:
             operation="none",
             appearance="reference",
             composition="full",
-            seed=image_seed(self.config.seed, self.category, index),
+            seed=normal_seed(self.config.seed, self.category, index),
             model_sha256=self.model_sha256,
             changed_outside=0,
             mask_area=0,

@@ -16,6 +16,8 @@ from anomalyhybrid.ops.structures import KINDS
 Appearance = Literal["target", "reference", "blend"]
 APPEARANCES: tuple[Appearance, ...] = get_args(Appearance)
 DISTORTION = "distortion"  # name of a defect that only bends the target's own structure
+FOREIGN = "foreign"  # name of a defect that is a patch of another good image
+FOREIGN_SHARE = 0.12  # of images without a real reference
 REMOVAL = "hole"  # name of a defect that only removes structure
 
 
@@ -29,6 +31,7 @@ class Plan:
         appearance: Index into `APPEARANCES`, long (B,).
         kind: Procedural kind, index into `KINDS`, long (B,).
         uses_base: bool (B,), whether the reference is a real defect.
+        foreign: bool (B,), whether it is a patch of another good image, in a procedural outline.
         decoder: Index into the run's decoders, long (B,).
     """
 
@@ -37,6 +40,7 @@ class Plan:
     appearance: Tensor
     kind: Tensor
     uses_base: Tensor
+    foreign: Tensor
     decoder: Tensor
 
 
@@ -73,6 +77,7 @@ def draw_plan(
         appearance=chosen,
         kind=kind,
         uses_base=uses_base,
+        foreign=draws.happens(FOREIGN_SHARE) & ~uses_base & (chosen != APPEARANCES.index("reference")),
         decoder=draws.choice([1.0] * decoders),
     )
 

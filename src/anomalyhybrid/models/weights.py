@@ -1,4 +1,4 @@
-"""Finding and reading weight files: explicit path, then the cache folder, then (only on request) the hub."""
+"""Finding and reading weight files: explicit path, then the cache folder; nothing is fetched from a network."""
 
 from __future__ import annotations
 
@@ -29,20 +29,12 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else Path.home() / ".cache" / "anomalyhybrid"
 
 
-def find_weights(
-    name: str,
-    *,
-    explicit: Path | None = None,
-    hub_repo: str | None = None,
-    allow_download: bool = False,
-) -> Path:
-    """Find a weight file: explicit path > cache folder > hub's local copy > hub (only on request).
+def find_weights(name: str, *, explicit: Path | None = None) -> Path:
+    """Find a weight file: explicit path > cache folder.
 
     Args:
         name: File name, for example ``"pidinet_table5.pth"``.
         explicit: The path that the caller gave; when given, nothing else is tried.
-        hub_repo: Hugging Face repository that holds ``name``; None where there is none.
-        allow_download: Whether the network may be used.
 
     Returns:
         The path of a file that exists.
@@ -62,46 +54,23 @@ def find_weights(
         "explicit path: none given",
         f"cache: {cached} (folder set by ANOMALYHYBRID_CACHE) has no such file",
     ]
-    if hub_repo is None:
-        tried.append("hub: these weights are in no hub repository that this program knows")
-    else:
-        found = _from_hub(hub_repo, name, allow_download=allow_download, tried=tried)
-        if found is not None:
-            return found
     raise WeightsError(missing_message(name, tried))
 
 
-def missing_message(name: str, tried: list[str]) -> str:
+def missing_message(name: str, tried: list[str], *, put: str | None = None) -> str:
     """Word the message for weights that are nowhere.
 
     Args:
         name: What was looked for.
         tried: One line for each place, in the order looked in.
+        put: What to put where, if it is not one file into the cache folder.
 
     Returns:
         The message, with what to do at its end.
     """
     places = "".join(f"\n  {number}. {line}" for number, line in enumerate(tried, 1))
-    return f"weights {name!r} not found. Looked in:{places}\nGive a path, or put the file into {cache_folder()}."
-
-
-def _from_hub(repo: str, name: str, *, allow_download: bool, tried: list[str]) -> Path | None:
-    """Look in the hub's local copy, then online if allowed; add a line to ``tried`` for each miss."""
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        tried.append("hub: huggingface_hub is not installed (pip install 'anomalyhybrid[depth]')")
-        return None
-    for offline in (True, False):
-        if not offline and not allow_download:
-            tried.append(f"hub: {repo} was not asked (downloads are off: pass allow_download=True)")
-            return None
-        try:
-            return Path(hf_hub_download(repo, name, local_files_only=offline))
-        except Exception as error:
-            where = "local copy of hub" if offline else "hub"
-            tried.append(f"{where}: {repo}/{name}: {type(error).__name__}")
-    return None
+    put = put or f"put the file into {cache_folder()}"
+    return f"weights {name!r} not found. Looked in:{places}\nNothing is downloaded: give a path, or {put}."
 
 
 def shipped(name: str) -> Path:

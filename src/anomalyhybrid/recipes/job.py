@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
@@ -14,9 +15,8 @@ from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import Row
-from anomalyhybrid.generation.pipeline import Candidates, CategoryPool, accepted_candidates, redraw_normals
+from anomalyhybrid.generation.pipeline import CategoryPool, accepted_candidates, combine, redraw_normals
 from anomalyhybrid.generation.writer import SetWriter
-from anomalyhybrid.manipulate.policy import Plan
 from anomalyhybrid.manipulate.symmetry import measure_symmetry
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.weights import sha256_of, shipped
@@ -87,13 +87,7 @@ class Job:
             )
         candidates = accepted_candidates(self.model.generator, pool, self.config, category, indices)
         colors = pool.normals.color_u8[candidates.target_index].cpu()
-        return writer.write_defects(_to_cpu(candidates), colors, indices, only)
-
-
-def _to_cpu(candidates: Candidates) -> Candidates:
-    plan = Plan(*(getattr(candidates.plan, f.name).cpu() for f in fields(Plan)))
-    rest = {f.name: getattr(candidates, f.name).cpu() for f in fields(Candidates) if f.name != "plan"}
-    return Candidates(plan=plan, **rest)
+        return writer.write_defects(combine(Tensor.cpu, candidates), colors, indices, only)
 
 
 def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:

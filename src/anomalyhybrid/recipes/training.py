@@ -18,7 +18,7 @@ from anomalyhybrid.errors import CheckpointError, ConfigError
 from anomalyhybrid.models.config import GeneratorConfig, generator_preset
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.perceptual import VggFeatures
-from anomalyhybrid.models.weights import load_safetensors, shipped
+from anomalyhybrid.models.weights import load_safetensors, load_torch_file, sha256_of, shipped
 from anomalyhybrid.recipes.sources import (
     Announce,
     Sources,
@@ -30,6 +30,7 @@ from anomalyhybrid.recipes.sources import (
 from anomalyhybrid.seeding import derive
 from anomalyhybrid.training.checkpoint import FILE_NAME
 from anomalyhybrid.training.config import TrainConfig, loss_preset
+from anomalyhybrid.training.journal import warnings_of
 from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
 
@@ -80,16 +81,33 @@ def train(
         announce=announce,
     )
     pool, names = _load_pool(sources, config, condition_folder(cache), announce)
-    fingerprint = _fingerprint(config, pool)
+    fingerprint = _fingerprint(config, pool, names)
     generator = initial_generator(config, announce)
     files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | {"categories": ",".join(sources.categories)})
     features = perceptual_network(config, announce)
     if not resume:
         write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
     trainer = Trainer(config, loss_preset(config.loss), pool, generator, features, files)
-    steps = trainer.run(resume=resume, report=report)
+    steps = trainer.run(resume=resume, report=watching(report, announce))
     announce(f"trained {steps} steps; generator in {out / 'generator.safetensors'}")
     return out
+
+
+def watching(report: Callable[[dict], None] | None, announce: Announce) -> Callable[[dict], None]:
+    """A report that also says, when it begins, that a decoder copies its reference or redraws everything."""
+    said: set[str] = set()
+
+    def watch(row: dict) -> None:
+        found = warnings_of(row)
+        for kind, message in found.items():
+            if kind not in said:
+                announce(f"warning, step {row['step']}: {message}")
+        said.clear()
+        said.update(found)
+        if report is not None:
+            report(row)
+
+    return watch
 
 
 def _load_pool(
@@ -116,11 +134,14 @@ def _load_pool(
     return pool, names
 
 
-def _fingerprint(config: TrainConfig, pool: TrainingPool) -> str:
+def _fingerprint(config: TrainConfig, pool: TrainingPool, names: dict[str, str]) -> str:
     """Hash of everything that decides the result, but not of how long to run."""
-    settings = asdict(config)
-    for name in ("steps", "max_minutes", "checkpoint_every", "journal_every", "sample_every", "compile"):
+    settings = asdict(config) | {"loss": asdict(loss_preset(config.loss)), "maps": sorted(names.items())}
+    unimportant = ("steps", "max_minutes", "checkpoint_every", "journal_every", "sample_every", "compile")
+    for name in (*unimportant, "edge_weights", "depth_weights", "start"):
         settings.pop(name)
+    if config.vgg_weights:
+        settings["vgg_weights"] = sha256_of(Path(config.vgg_weights).expanduser())
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for images in (pool.normals, pool.base):
         if images is not None:
@@ -140,11 +161,14 @@ def initial_generator(config: TrainConfig, announce: Announce) -> Generator:
     wanted = replace(wanted, decoders=config.decoders)
     if config.start == "auto":
         path = shipped(SHIPPED_GENERATOR)
-        if load_generator(path)[0].config != wanted:
+        whole = load_generator(path)[0]
+        if replace(whole.config, decoders=wanted.decoders) != wanted:
             announce(f"start: random, because the shipped generator does not fit preset {config.preset!r}")
             return _random_generator(wanted, config.seed)
         announce("start: the shipped generator")
-        return load_generator(path)[0]
+        part = Generator(wanted)
+        part.load_state_dict({key: value for key, value in whole.state_dict().items() if key in part.state_dict()})
+        return part
     if config.start == "scratch":
         announce("start: random")
         return _random_generator(wanted, config.seed)
@@ -162,16 +186,21 @@ def _random_generator(config: GeneratorConfig, seed: int) -> Generator:
 
 
 def perceptual_network(config: TrainConfig, announce: Announce) -> VggFeatures | None:
-    """VGG16 for the perceptual term, or None, said aloud, where no weights are given.
+    """VGG16 or VGG19 for the perceptual term, or None, said aloud, where no weights are given.
 
     Raises:
+        ConfigError: The paper's loss without weights.
         WeightsError: The weights cannot be read or do not fit.
     """
     if not config.vgg_weights:
+        if config.loss == "paper":
+            raise ConfigError("--loss paper is Eqs. 2-4, and Eq. 2 needs a network: give --vgg-weights FILE")
         announce("no perceptual term: give --vgg-weights (VGG16, torchvision keys, safetensors) for the paper's Eq. 2")
         return None
-    state = load_safetensors(Path(config.vgg_weights))
-    stages = 5 if "features.24.weight" in state else 4
-    if stages == 4:
-        announce("perceptual term: VGG16 up to relu4_1 only, the given weights end there")
-    return VggFeatures("vgg16", stages).load_torchvision(state)
+    path = Path(config.vgg_weights).expanduser()
+    state = load_safetensors(path) if path.suffix == ".safetensors" else load_torch_file(path, sha256=sha256_of(path))
+    kind = "vgg19" if "features.16.weight" in state else "vgg16"  # a fourth convolution where VGG16 pools
+    last = {"vgg16": "features.24.weight", "vgg19": "features.28.weight"}[kind]
+    stages = 5 if last in state else 4
+    announce(f"perceptual term: {kind} up to relu{stages}_1")
+    return VggFeatures(kind, stages).load_torchvision(state)

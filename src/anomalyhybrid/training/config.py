@@ -36,7 +36,7 @@ class LossConfig:
 
 
 def loss_preset(name: LossPreset) -> LossConfig:
-    """`paper` is Eqs. 2-4 and nothing else, `default` what measured best (docs/log.md).
+    """`paper` is Eqs. 2-4 and nothing else, `default` what worked best so far (docs/log.md; provisional).
 
     Raises:
         ConfigError: the name is neither.
@@ -92,7 +92,7 @@ class TrainConfig:
     depth_weights: str = ""
     """Weight file or folder of the depth extractor; for measured depth the folder of its files, paired by path."""
     vgg_weights: str = ""
-    """VGG16 features with torchvision's keys; without them the perceptual term is replaced, and the journal says so."""
+    """VGG16 or VGG19 with torchvision's keys (.safetensors or .pth); without it there is no perceptual term."""
     base_split: Literal["sorted", "random", "all"] = "all"
     """Part of the base-set folder used: a third of each defect (sorted or seeded random), or all of it."""
     seed: int = 0

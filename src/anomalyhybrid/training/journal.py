@@ -38,13 +38,13 @@ def read_journal(folder: Path) -> list[dict]:
     return rows
 
 
-def warnings_of(row: dict[str, float | int | str]) -> list[str]:
-    """What a row says about a copying or a redraw-everything generator, in words."""
-    messages = []
+def warnings_of(row: dict[str, float | int | str]) -> dict[str, str]:
+    """What a row says about a copying or a redraw-everything decoder: messages in words, by decoder and failure."""
+    messages = {}
     for name in ("ahd", "ahe"):
         value = row.get(f"fusion_mask_{name}")
         if isinstance(value, float) and value < COPYING:
-            messages.append(f"{name}: mean fusion mask {value:.3f} - it copies the reference")
+            messages[f"{name} copies"] = f"{name}: mean fusion mask {value:.3f} - it copies the reference"
         if isinstance(value, float) and value > REDRAWING:
-            messages.append(f"{name}: mean fusion mask {value:.3f} - it redraws everything")
+            messages[f"{name} redraws"] = f"{name}: mean fusion mask {value:.3f} - it redraws everything"
     return messages

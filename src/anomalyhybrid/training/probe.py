@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from anomalyhybrid.augment.pseudo import structure_reference
+from anomalyhybrid.data.loading import save_png
 from anomalyhybrid.manipulate.operations import OPERATIONS, edit_maps
 from anomalyhybrid.manipulate.reference import Reference
 from anomalyhybrid.models.generator import Generator
@@ -68,6 +67,4 @@ class Probe:
             for row in range(min(rows, len(columns[0])))
         ]
         picture = u8_from_signed(torch.cat(strips, dim=1)).permute(1, 2, 0).cpu().numpy()
-        temporary = path.with_name(path.stem + ".tmp.png")
-        cv2.imwrite(str(temporary), np.ascontiguousarray(picture[:, :, ::-1]))
-        temporary.replace(path)
+        save_png(path, picture)
