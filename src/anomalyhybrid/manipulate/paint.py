@@ -10,6 +10,7 @@ from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import blur
 from anomalyhybrid.ops.structures import Structure
 
+VOID = -0.7  # a tint darker than this is no stain but a hole or a crack
 WEAR = 0.3  # brightness that raised surface gains and sunken surface loses
 GLOSS = 0.3  # highlight of the slope that faces the light
 LIGHT = torch.pi / 4  # image direction that rises towards the light: it comes from the upper left
@@ -48,11 +49,14 @@ def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
     azimuth = LIGHT + draws.uniform(-0.35, 0.35)
     shade = relief_shading(structure.relief, azimuth) * contrast
     unit = (image + 1) * 0.5
-    local = blur(unit, 8 * image.shape[-1] / 256).mean(dim=1, keepdim=True)
+    around = blur(unit, 8 * image.shape[-1] / 256)
+    local = around.mean(dim=1, keepdim=True)
     floor = WEAR * structure.relief * (0.15 + local)
     gloss = GLOSS * shade.clamp(0, 1) * (0.1 + local)
     lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss + floor
     grain = (unit.mean(dim=1, keepdim=True) / (local + 0.05)).clamp(0.5, 1.5)  # the surface shows through a stain
     surface = (structure.tint + 1) * 0.5 * (1 + 0.6 * shade.clamp(-1, 1.5)) * grain
+    is_void = (structure.tint.amax(dim=1, keepdim=True) < VOID).float()
+    surface = surface + is_void * 0.3 * around * (1 + shade.clamp(-1, 1.5))  # light that reaches a hole's walls
     stained = torch.lerp(lit, surface, structure.tint_alpha.expand_as(lit))
     return (stained * 2 - 1).clamp(-1, 1)
