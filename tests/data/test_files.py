@@ -182,3 +182,10 @@ def test_save_png_refuses_other_types_and_endings(tmp_path: Path, rgb_image: np.
     with pytest.raises(DataError, match="allowed are"):
         save_png(tmp_path / "a.png", rgb_image.astype(np.float32))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_checkpoint_is_told_from_data(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("steps: 1\n")
+    assert not files.is_own_output(tmp_path)
+    (tmp_path / "journal.jsonl").write_text("")
+    assert files.is_own_output(tmp_path)

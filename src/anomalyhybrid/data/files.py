@@ -73,10 +73,13 @@ def is_own_output(folder: Path) -> bool:
         folder: An existing folder.
 
     Returns:
-        Whether it holds a run's checkpoint or generator, or a set's ``dataset.json`` (told from a foreign file of
+        Whether it holds a run's checkpoint or generator (or, of a run that has none yet, ``config.yaml`` beside
+        ``journal.jsonl``), or a set's ``dataset.json`` (told from a foreign file of
         that name by ``manifest.jsonl`` beside it or the key ``format`` in it).
     """
     if any(os.path.isfile(folder / name) for name in ("checkpoint.safetensors", "generator.safetensors")):
+        return True
+    if all(os.path.isfile(folder / name) for name in ("config.yaml", "journal.jsonl")):
         return True
     description = folder / "dataset.json"
     if not os.path.isfile(description):  # unlike Path.is_file, False where the folder may not be entered
