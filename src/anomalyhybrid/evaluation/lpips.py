@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anomalyhybrid.errors import DataError, WeightsError
 from anomalyhybrid.models.alexnet import SMALLEST, AlexNetFeatures
-from anomalyhybrid.models.weights import load_safetensors, load_torch_file
+from anomalyhybrid.models.weights import load_safetensors, load_torch_file, load_trunk_into
 
 Network = Literal["alex", "vgg"]
 
@@ -53,12 +53,7 @@ class Vgg16Trunk(nn.Module):
         Raises:
             WeightsError: A needed key is missing or has another shape.
         """
-        own = self.state_dict()
-        missing = [key for key in own if key not in state or state[key].shape != own[key].shape]
-        if missing:
-            raise WeightsError(f"VGG16 weights lack {missing[:4]} ({len(missing)} keys); give torchvision's state dict")
-        self.load_state_dict({key: state[key].float() for key in own})
-        return self
+        return load_trunk_into(self, state, name="VGG16")
 
     def forward(self, image_B3HW: Tensor) -> list[Tensor]:
         """Extract five feature maps of a normalised image, float (B, 3, H, W); the finest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalyhybrid.errors import WeightsError
+from anomalyhybrid.models.weights import load_trunk_into
 
 SMALLEST = 32  # smallest height and width that reach the last layer
 
@@ -34,14 +34,7 @@ class AlexNetFeatures(nn.Module):
         Raises:
             WeightsError: A needed key is missing or has another shape.
         """
-        own = self.state_dict()
-        missing = [key for key in own if key not in state or state[key].shape != own[key].shape]
-        if missing:
-            raise WeightsError(
-                f"AlexNet weights lack {missing[:4]} ({len(missing)} keys); give torchvision's state dict"
-            )
-        self.load_state_dict({key: state[key].float() for key in own})
-        return self
+        return load_trunk_into(self, state, name="AlexNet")
 
     def forward(self, image_B3HW: Tensor) -> list[Tensor]:
         """Extract features, the finest first.

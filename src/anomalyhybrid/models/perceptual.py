@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalyhybrid.errors import WeightsError
+from anomalyhybrid.models.weights import load_trunk_into
 
 _VGG_LAYERS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _WIDTHS = (64, 128, 256, 512, 512)
@@ -53,12 +54,7 @@ class VggFeatures(nn.Module):
         Raises:
             WeightsError: a needed key is missing or has another shape.
         """
-        own = self.state_dict()
-        missing = [key for key in own if key not in state or state[key].shape != own[key].shape]
-        if missing:
-            raise WeightsError(f"VGG weights lack {missing[:4]} ({len(missing)} keys); give torchvision's state dict")
-        self.load_state_dict({key: state[key].float() for key in own})
-        return self
+        return load_trunk_into(self, state, name="VGG")
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Extract features of an image, float (B, 3, H, W) in [-1, 1]; the finest first."""

@@ -222,6 +222,28 @@ def load_into(module: ModuleT, state: dict[str, Tensor], *, name: str) -> Module
     return module
 
 
+def load_trunk_into(module: ModuleT, state: dict[str, Tensor], *, name: str) -> ModuleT:
+    """Put the keys that a network has into it, as float32; the rest of a larger network is ignored.
+
+    Args:
+        module: The network; changed in place.
+        state: Tensors by torchvision's keys.
+        name: The network's name, for the message.
+
+    Returns:
+        ``module``.
+
+    Raises:
+        WeightsError: A needed key is missing or has another shape.
+    """
+    own = module.state_dict()
+    missing = [key for key in own if key not in state or state[key].shape != own[key].shape]
+    if missing:
+        raise WeightsError(f"{name} weights lack {missing[:4]} ({len(missing)} keys); give torchvision's state dict")
+    module.load_state_dict({key: state[key].float() for key in own})
+    return module
+
+
 def _short(keys: list[str]) -> str:
     """List up to six keys, then a count."""
     return ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")
