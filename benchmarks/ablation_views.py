@@ -73,10 +73,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--minutes", type=float, default=0.0)
-    parser.add_argument("--start", default="scratch")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--start", default="auto")
     given = parser.parse_args()
     config = TrainConfig(
-        size=given.size, start=given.start, steps=given.steps, max_minutes=given.minutes, batch_size=32
+        size=given.size,
+        start=given.start,
+        steps=given.steps,
+        max_minutes=given.minutes,
+        batch_size=given.batch_size,
     )
     config = replace(config, view_block=8, vgg_weights=given.vgg_weights, journal_every=100, ema_decay=0.99)
     config = replace(config, **VARIANTS[given.variant])

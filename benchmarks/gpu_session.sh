@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# One lease of a GPU machine, in parts: the shipped generator, or the main job of issue 2 three ways.
+# One lease of a GPU machine, in parts: the shipped generator, the main job of issue 2
+# three ways, or the ablation of views and loss.
 #   V=<vgg16 file> OUT=<folder> START=<generator> bash benchmarks/gpu_session.sh general
 #   V=<vgg16 file> OUT=<folder> DATA="<folder> ..." bash benchmarks/gpu_session.sh job
+#   V=<vgg16 file> OUT=<folder> DATA=<folder> bash benchmarks/gpu_session.sh ablation
 # START goes on from a generator instead of from a small-size run. Sizes and minutes can be set through the
 # environment; the defaults are those of the runs in docs/log.md.
 set -u
@@ -33,7 +35,6 @@ main_job() { $P benchmarks/main_job.py --data $DATA --vgg-weights "$V" --count "
   --size "${S2:-256}" --steps "${STEPS:-20000}" --batch-size "${B:-16}" "$@"; }
 keep() {
   cp "$T/$1/contact.png" "$OUT/$1.png"
-  [ -f "$T/$1/run/generator.safetensors" ] && cp "$T/$1/run/generator.safetensors" "$OUT/$1.safetensors"
   tail_of "$T/$1.log" 2600
   (cd "$T" && tar czf "$OUT/logs.tar.gz" ./*.log ./*/figures.json ./*/run/journal.jsonl) 2> /dev/null
 }
@@ -43,14 +44,27 @@ job() {
   say few-shot, training
   main_job --out "$T/few" --few-shot --base-split all --minutes "${MF:-4.5}" > "$T/few.log" 2>&1 & local few=$!
   await $few "$T/few/set/dataset.json"
+  cp "$T/few/run/generator.safetensors" "$OUT/few.safetensors"
   say few-shot, generating, beside zero-shot, training
   main_job --out "$T/zero" --minutes "${MZ:-2.5}" > "$T/zero.log" 2>&1 & local zero=$!
   wait $few; keep few
+  await $zero "$T/zero/set/dataset.json"; cp "$T/zero/run/generator.safetensors" "$OUT/zero.safetensors"
   say shipped, generating
   main_job --out "$T/shipped" --run shipped > "$T/shipped.log" 2>&1 & local shipped=$!
   wait $shipped; keep shipped
   wait $zero; keep zero
   say done
+}
+
+ablation() {
+  local variants="default weak strong shared no_edits paper_loss" name
+  for name in $variants; do
+    $P benchmarks/ablation_views.py $name --data "${DATA%% *}" --out "$T/$name" --vgg-weights "$V" --size "${S1:-128}" \
+      --steps "${STEPS:-2000}" --minutes "${MA:-3.7}" > "$T/$name.log" 2>&1 &
+  done
+  wait
+  for name in $variants; do tail -1 "$T/$name.log"; cp "$T/$name/grid.png" "$OUT/$name.png"; done
+  (cd "$T" && tar czf "$OUT/ablation.tar.gz" ./*/figures.json ./*/journal.jsonl)
 }
 
 for part in "$@"; do $part; done
