@@ -1,0 +1,1 @@
+"""The field's simple anomaly generators, which ours have to beat (PROTOCOL: rows of every comparison table)."""
