@@ -53,7 +53,14 @@ def test_every_operation_and_decoder(
 ) -> None:
     base = (products / "nut",) if with_base else ()
     out = make_set(
-        tmp_path / "set", products / "nut", base_set=base, count=40, normals=0, batch_size=20, appearance=appearance
+        tmp_path / "set",
+        products / "nut",
+        base_set=base,
+        count=40,
+        normals=0,
+        batch_size=20,
+        appearance=appearance,
+        remove_real=True,
     )
     rows = check_contract(out)
     seen = {(row["operation"].removesuffix("+tps"), row["decoder"]) for row in rows}

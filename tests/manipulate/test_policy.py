@@ -42,7 +42,7 @@ def _shares(index: torch.Tensor, count: int) -> list[float]:
 
 
 def test_all_choices_come_up_in_equal_shares() -> None:
-    plan = _plan()
+    plan = _plan(remove_real=True)
     assert _shares(plan.operation, 4) == pytest.approx([0.25] * 4, abs=0.04)
     assert _shares(plan.kind, len(KINDS)) == pytest.approx([1 / len(KINDS)] * len(KINDS), abs=0.04)
     assert _shares(plan.decoder, 2) == pytest.approx([0.5] * 2, abs=0.04)
@@ -51,8 +51,17 @@ def test_all_choices_come_up_in_equal_shares() -> None:
 
 @pytest.mark.parametrize("names", [("merge",), ("tps",), ("remove", "replace"), ("replace", "remove")])
 def test_only_the_operations_asked_for(names: tuple[Operation, ...]) -> None:
-    chosen = {OPERATIONS[index] for index in _plan(operations=names).operation.tolist()}
+    chosen = {OPERATIONS[index] for index in _plan(operations=names, has_base=False).operation.tolist()}
     assert chosen == set(names)
+
+
+def test_real_references_are_not_removed_unless_asked() -> None:
+    remove = OPERATIONS.index("remove")
+    assert _shares(_plan().operation, 4) == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.04)
+    assert (_plan(operations=("remove",)).operation == remove).all(), "nothing else is allowed"
+    mixed = _plan(procedural=0.5)
+    assert not (mixed.operation[mixed.uses_base] == remove).any()
+    assert (mixed.operation[~mixed.uses_base] == remove).float().mean().item() == pytest.approx(0.25, abs=0.05)
 
 
 def test_mixture_at_its_ends() -> None:
@@ -77,13 +86,19 @@ def test_auto_is_one_of_the_appearances() -> None:
     assert ((chosen >= 0) & (chosen < len(APPEARANCES))).all()
 
 
+def test_patches_of_other_images_only_where_they_are_shown() -> None:
+    assert not _plan(has_base=False, appearance="target").foreign.any()
+    assert _plan(has_base=False, appearance="blend").foreign.any()
+
+
 def test_one_decoder_alone() -> None:
     assert not _plan(decoders=1).decoder.any()
 
 
 def test_a_setting_changes_no_other_decision() -> None:
     one, other = _plan(), _plan(mixture=1.0, appearance="target", procedural=0.5)
-    assert torch.equal(one.operation, other.operation)
+    kept = one.operation == other.operation
+    assert (kept | (other.operation == OPERATIONS.index("remove"))).all(), "only for the sake of real references"
     assert torch.equal(one.kind, other.kind)
     assert torch.equal(one.decoder, other.decoder)
 

@@ -25,7 +25,9 @@ class GenerateConfig:
         "replace",
         "tps",
     )
-    """Operations to draw from, in equal shares."""
+    """Operations to draw from, in equal shares; see `remove_real`."""
+    remove_real: bool = False
+    """Let real references draw `remove` too, though it erases what they show (the paper does; docs/adr/004)."""
     mixture: float = 0.25
     """How often a second operation, TPS, follows the first."""
     appearance: Literal["auto", "target", "reference", "blend"] = "auto"

@@ -248,6 +248,7 @@ def draw_candidates(
         procedural=config.procedural,
         has_base=pool.base is not None,
         decoders=len(config.decoders),
+        remove_real=config.remove_real,
     )
     target_index = _pick(draws, len(pool.normals))
     maps = _maps(pool.normals, target_index)

@@ -53,6 +53,7 @@ def draw_plan(
     procedural: float,
     has_base: bool,
     decoders: int,
+    remove_real: bool = False,
 ) -> Plan:
     """Draw the decisions of a batch.
 
@@ -64,22 +65,31 @@ def draw_plan(
         procedural: Share of procedural references where real ones are given.
         has_base: Whether the category has real defects.
         decoders: Number of decoder groups in use.
+        remove_real: Whether real references draw ``remove`` as often as the others, though it erases what they show.
     """
-    allowed = [1.0 if name in operations else 0.0 for name in OPERATIONS]
-    operation = draws.choice(allowed)
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
     kind = draws.choice([1.0] * len(KINDS))
     name = "blend" if appearance == "auto" else appearance
     chosen = torch.full_like(kind, APPEARANCES.index(name))
     return Plan(
-        operation=operation,
+        operation=_draw_operation(draws, operations, uses_base & (not remove_real)),
         then_tps=draws.happens(mixture),
         appearance=chosen,
         kind=kind,
         uses_base=uses_base,
-        foreign=draws.happens(FOREIGN_SHARE) & ~uses_base & (chosen != APPEARANCES.index("reference")),
+        foreign=draws.happens(FOREIGN_SHARE) & ~uses_base & (chosen == APPEARANCES.index("blend")),
         decoder=draws.choice([1.0] * decoders),
     )
+
+
+def _draw_operation(draws: Draws, operations: Sequence[Operation], keeps_B: Tensor) -> Tensor:
+    """Draw operations in equal shares; samples to be kept draw again where ``remove`` came up and others are allowed."""
+    operation = draws.choice([float(name in operations) for name in OPERATIONS])
+    others = [float(name in operations and name != "remove") for name in OPERATIONS]
+    if not any(others):
+        return operation
+    again = draws.choice(others)
+    return torch.where(keeps_B & (operation == OPERATIONS.index("remove")), again, operation)
 
 
 def procedural_name(kind: int, operation: Operation, appearance: Appearance) -> str:
