@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +80,15 @@ def load_image_set(
         DataError: An image, a mask or a measured map is unreadable, or does not fit.
     """
     colors, regions, objects, measured = [], [], [], []
-    for number, record in enumerate(records):
-        pixels = load_image(record.path).pixels
-        color = to_model_u8(pixels, size)
-        region = np.zeros((size, size), bool)
-        if record.mask_path is not None:
-            region = mask_to_model(load_mask(record.mask_path, shape=(pixels.shape[0], pixels.shape[1])), size)
-        colors.append(color)
-        regions.append(region)
-        objects.append(object_mask(color))
-        if isinstance(depth, MeasuredDepth):
-            measured.append(depth.read(Path(record.relative), shape=(pixels.shape[0], pixels.shape[1])))
-        if progress is not None:
-            progress(number + 1, len(records))
+    read = partial(_load, size=size, measured=depth if isinstance(depth, MeasuredDepth) else None)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for number, (color, region, product, depth_map) in enumerate(pool.map(read, records)):
+            colors.append(color)
+            regions.append(region)
+            objects.append(product)
+            measured.append(depth_map)
+            if progress is not None:
+                progress(number + 1, len(records))
     if isinstance(depth, MeasuredDepth):
         edges, depths = cache.extract(colors, edge=edge, depth=None, size=size, measured=measured)
     else:
@@ -102,6 +101,20 @@ def load_image_set(
         object_u8=_stack(objects)[:, None].to(torch.uint8) * 255,
         category=torch.tensor([categories.index(record.category) for record in records], dtype=torch.long),
     )
+
+
+def _load(
+    record: Record, *, size: int, measured: MeasuredDepth | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Colour, region and product at the model's size, and the measured map at the image's own."""
+    pixels = load_image(record.path).pixels
+    shape = (pixels.shape[0], pixels.shape[1])
+    color = to_model_u8(pixels, size)
+    region = np.zeros((size, size), bool)
+    if record.mask_path is not None:
+        region = mask_to_model(load_mask(record.mask_path, shape=shape), size)
+    depth_map = None if measured is None else measured.read(Path(record.relative), shape=shape)
+    return color, region, object_mask(color), depth_map
 
 
 def _stack(arrays: list[np.ndarray]) -> Tensor:
