@@ -1,6 +1,8 @@
 """Copy `train/good` and the base third of every defect of MVTec-layout folders, squeezed to the model's size.
 
-python benchmarks/pack_data.py OUT FOLDER [FOLDER ...] [--size 256] [--quality 93]
+python benchmarks/pack_data.py OUT FOLDER [FOLDER ...] [--size 256] [--quality 93] [--with-test] [--normals N]
+
+With `--with-test` the test side goes along, for `evaluate`; the split of the copy is that of the whole folder.
 """
 
 import argparse
@@ -19,13 +21,15 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--quality", type=int, default=93)
+    parser.add_argument("--with-test", action="store_true")
+    parser.add_argument("--normals", type=int, default=None, help="good training images at most")
     given = parser.parse_args()
     for root in given.folders:
         folder = read_data(root)
-        base, _ = base_split(folder.records, variant="sorted", seed=0)
-        for record in [*folder.normals(), *base]:
+        base, test = base_split(folder.records, variant="sorted", seed=0)
+        for record in [*folder.normals()[: given.normals], *base, *(test if given.with_test else ())]:
             pixels = load_image(record.path).pixels
-            kind = "train/good" if record.is_good else f"test/{record.defect}"
+            kind = f"{record.split}/good" if record.is_good else f"test/{record.defect}"
             path = given.out / root.name / kind / f"{record.path.stem}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             rgb = to_model_u8(pixels, given.size)

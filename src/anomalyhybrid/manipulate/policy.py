@@ -83,7 +83,7 @@ def draw_plan(
 
 
 def _draw_operation(draws: Draws, operations: Sequence[Operation], keeps_B: Tensor) -> Tensor:
-    """Draw operations in equal shares; samples to be kept draw again where ``remove`` came up and others are allowed."""
+    """Draw operations in equal shares; samples to be kept draw again after ``remove`` where others are allowed."""
     operation = draws.choice([float(name in operations) for name in OPERATIONS])
     others = [float(name in operations and name != "remove") for name in OPERATIONS]
     if not any(others):
