@@ -81,9 +81,12 @@ def test_a_fixed_appearance(appearance: Appearance) -> None:
     assert (_plan(appearance=appearance).appearance == APPEARANCES.index(appearance)).all()
 
 
-def test_auto_is_one_of_the_appearances() -> None:
-    chosen = _plan(appearance="auto").appearance
-    assert ((chosen >= 0) & (chosen < len(APPEARANCES))).all()
+def test_auto_shows_real_references_and_stains_and_half_of_the_structure() -> None:
+    assert (_plan(appearance="auto").appearance == APPEARANCES.index("blend")).all()
+    plan = _plan(appearance="auto", has_base=False)
+    stain = plan.kind == KINDS.index("contamination")
+    assert (plan.appearance[stain] == APPEARANCES.index("blend")).all()
+    assert _shares(plan.appearance[~stain], 3) == pytest.approx([0.5, 0.0, 0.5], abs=0.04)
 
 
 def test_patches_of_other_images_only_where_they_are_shown() -> None:

@@ -16,6 +16,7 @@ from anomalyhybrid.ops.structures import KINDS
 Appearance = Literal["target", "reference", "blend"]
 APPEARANCES: tuple[Appearance, ...] = get_args(Appearance)
 DISTORTION = "distortion"  # name of a defect that only bends the target's own structure
+AUTO_TARGET_SHARE = 0.5  # of procedural structure that the maps alone describe
 FOREIGN = "foreign"  # name of a defect that is a patch of another good image
 FOREIGN_SHARE = 0.12  # of images without a real reference
 REMOVAL = "hole"  # name of a defect that only removes structure
@@ -61,7 +62,7 @@ def draw_plan(
         draws: Random rows.
         operations: Operations to draw from, in equal shares.
         mixture: How often TPS follows the first operation.
-        appearance: A fixed mode, or ``auto``: ``blend`` (ADR-004).
+        appearance: A fixed mode, or ``auto``: ``blend``, and ``target`` for part of the procedural structure (ADR-004).
         procedural: Share of procedural references where real ones are given.
         has_base: Whether the category has real defects.
         decoders: Number of decoder groups in use.
@@ -69,8 +70,7 @@ def draw_plan(
     """
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
     kind = draws.choice([1.0] * len(KINDS))
-    name = "blend" if appearance == "auto" else appearance
-    chosen = torch.full_like(kind, APPEARANCES.index(name))
+    chosen = _draw_appearance(draws, appearance, kind, uses_base)
     return Plan(
         operation=_draw_operation(draws, operations, uses_base & (not remove_real)),
         then_tps=draws.happens(mixture),
@@ -80,6 +80,13 @@ def draw_plan(
         foreign=draws.happens(FOREIGN_SHARE) & ~uses_base & (chosen == APPEARANCES.index("blend")),
         decoder=draws.choice([1.0] * decoders),
     )
+
+
+def _draw_appearance(draws: Draws, appearance: Appearance | Literal["auto"], kind: Tensor, uses_base: Tensor) -> Tensor:
+    """The mode asked for; in ``auto`` the target's own look for part of the dents, bumps, holes, cracks, scratches."""
+    chosen = torch.full_like(kind, APPEARANCES.index("blend" if appearance == "auto" else appearance))
+    by_structure = draws.happens(AUTO_TARGET_SHARE) & ~uses_base & (kind != KINDS.index("contamination"))
+    return torch.where(by_structure, APPEARANCES.index("target"), chosen) if appearance == "auto" else chosen
 
 
 def _draw_operation(draws: Draws, operations: Sequence[Operation], keeps_B: Tensor) -> Tensor:
