@@ -195,6 +195,10 @@ def test_slices_are_the_samples() -> None:
         ({"size": 48}, "at least 64"),
         ({"ema_decay": 1.0}, r"train\.ema_decay"),
         ({"learning_rate": 0.0}, r"train\.learning_rate"),
+        ({"preset": "huge"}, "one of lite, base, paper"),
+        ({"loss": "eq4"}, "one of default, paper"),
+        ({"decoders": ()}, r"train\.decoders"),
+        ({"decoders": ("ahd", "ahd")}, "each once"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, match: str) -> None:

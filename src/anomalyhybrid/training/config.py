@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 from anomalyhybrid.augment.config import AugmentConfig
 from anomalyhybrid.errors import ConfigError
@@ -109,14 +109,13 @@ class TrainConfig:
     """Compile the networks (on a GPU): costs about two minutes at the start, pays in runs of more than ten."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "checkpoint_every",
-            "journal_every",
-            "sample_every",
-            "view_block",
-        ):
+        hints = get_type_hints(type(self))
+        for name in ("preset", "loss", "edge", "depth", "base_split"):
+            if getattr(self, name) not in (allowed := get_args(hints[name])):
+                raise ConfigError(f"train.{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        if not self.decoders or set(self.decoders) - {"ahd", "ahe"} or len(set(self.decoders)) < len(self.decoders):
+            raise ConfigError(f"train.decoders is {self.decoders}; give 'ahd', 'ahe' or both, each once")
+        for name in ("steps", "batch_size", "checkpoint_every", "journal_every", "sample_every", "view_block"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
         if self.size < 64 or self.size % 16:
