@@ -25,34 +25,24 @@ from anomalyhybrid.data.splits import base_split
 from anomalyhybrid.evaluation.baselines.crop_paste import crop_paste
 from anomalyhybrid.evaluation.features import FeatureNetwork, load_features
 from anomalyhybrid.evaluation.kid import kernel_distance
+from anomalyhybrid.evaluation.squares import region_squares
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import read_rows
 from anomalyhybrid.recipes.generation import generate
 from anomalyhybrid.recipes.sources import best_device, make_extractors
 
-SIDE = 160  # of the compared squares, in pixels of the model's size grown by CONTEXT
-CONTEXT = 1.6
-
-
-def square(image_u8: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The square around a mask with some context, uint8 (SIDE, SIDE, 3), padded by reflection."""
-    rows, columns = np.nonzero(mask)
-    side = max(int(CONTEXT * max(np.ptp(rows), np.ptp(columns))), 48)
-    top, left = (int(axis.min() + axis.max() - side) // 2 for axis in (rows, columns))
-    padded = np.pad(image_u8, ((side, side), (side, side), (0, 0)), mode="reflect")
-    part = padded[top + side : top + 2 * side, left + side : left + 2 * side]
-    return cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC)
-
 
 def squares(pairs: Sequence[tuple[Path, Path]], size: int) -> torch.Tensor:
-    """Squares of images and masks of any size, squeezed to the model's size first, uint8 (N, 3, SIDE, SIDE)."""
-    parts = []
+    """Squares of images and masks of any size, squeezed to the model's size first, uint8 (N, 3, 160, 160)."""
+    images, masks = [], []
     for image_path, mask_path in pairs:
         pixels = load_image(image_path).pixels
         mask = load_mask(mask_path, shape=pixels.shape[:2]).astype(np.uint8)
+        images.append(to_model_u8(pixels, size))
         small = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA if mask.any() else cv2.INTER_NEAREST)
-        parts.append(square(to_model_u8(pixels, size), small > 0))
-    return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).contiguous()
+        masks.append((small > 0).astype(np.uint8) * 255)
+    image_u8 = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return region_squares(image_u8, torch.from_numpy(np.stack(masks))[:, None])
 
 
 def nearest(features: torch.Tensor, base: torch.Tensor) -> float:
@@ -89,11 +79,7 @@ def main() -> None:
     kinds = folder.defect_types()
     base_kind = torch.tensor([kinds.index(record.defect) for record in base])
     pasted = crop_paste(good, load_image_set(base, folder.categories, **load), kinds, base_kind, given.count, 0)
-    parts = [
-        square(image.permute(1, 2, 0).numpy(), mask[0].numpy())
-        for image, mask in zip(pasted.image_u8, pasted.mask_u8, strict=True)
-    ]
-    measure("CropPaste", network.features(torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).contiguous()))
+    measure("CropPaste", network.features(region_squares(pasted.image_u8, pasted.mask_u8)))
     for few_shot, mode in ((1, "target"), (1, "reference"), (1, "blend"), (0, "target"), (0, "blend")):
         name = f"{mode}, {'base third' if few_shot else 'no real defects'}"
         out = given.out / name.replace(", ", "-").replace(" ", "_")

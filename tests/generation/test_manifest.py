@@ -111,7 +111,8 @@ def test_generated_normals_say_so(any_set: Path) -> None:
 
 def test_the_defect_class_is_the_references(two_categories: Path) -> None:
     defects = [row for row in rows_of(two_categories) if row["label_mask"] is not None]
-    real = [row for row in defects if not row["structure"].startswith("procedural:")]
+    donors = [row for row in defects if not row["structure"].startswith("procedural:")]
+    real = [row for row in donors if row["defect"] != "foreign"]
     drawn = [row for row in defects if row["structure"].startswith("procedural:")]
     assert real
     assert drawn
@@ -119,6 +120,9 @@ def test_the_defect_class_is_the_references(two_categories: Path) -> None:
         category, split, defect, _ = row["structure"].split("/")
         assert (category, split, defect) == (row["category"], "test", row["defect"])
         assert row["reference"] in (row["structure"], row["target"])
+    for row in donors:
+        if row not in real:  # a patch of another good image
+            assert row["structure"].startswith(f"{row['category']}/train/good/")
     for row in drawn:
         assert row["structure"].removeprefix("procedural:") in KINDS
     for row in defects:

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from anomalyhybrid.cli.settings import check_finite
 from anomalyhybrid.errors import ConfigError, DataError
+from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.training.config import TrainConfig
 
@@ -21,9 +22,11 @@ Folders = Annotated[list[Path], Parameter(consume_multiple=True, negative_iterab
 Flag = Annotated[bool, Parameter(negative=())]
 Trained = Annotated[TrainConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
 Generated = Annotated[GenerateConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+Evaluated = Annotated[EvaluateConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
 
 _TRAIN = TrainConfig()
 _GENERATE = GenerateConfig()
+_EVALUATE = EvaluateConfig()
 
 
 def _given(data: Sequence[Path] | None) -> list[Path]:
@@ -246,6 +249,56 @@ def regenerate(dataset: Path, *, id: Annotated[str, Parameter(name="--id")], out
     from anomalyhybrid.recipes.regeneration import regenerate as run_regenerate
 
     print(run_regenerate(dataset, id, out, announce=_to_stderr))
+
+
+def evaluate(
+    data: Folders | None = None,
+    *,
+    out: Path,
+    run: str = "shipped",
+    zero_run: str = "shipped",
+    skip_unreadable: Flag = False,
+    cache: Path | None = None,
+    config: Path | None = None,
+    settings: Evaluated = _EVALUATE,
+) -> None:
+    """Measure generated defects beside honest baselines, as a table of the paper; finished rows are kept.
+
+    Run the same command again to go on where it stopped, or several times at once to share the work.
+
+    Args:
+        data: Folders in MVTec AD layout, with test/ and ground_truth/.
+        out: Folder of rows, generated sets, result and report.
+        run: Folder of a training run, a .safetensors file, or 'shipped': the generator of the few-shot methods.
+        zero_run: The same for the zero-shot method; it must not have been trained on real defects.
+        skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
+        cache: Folder for edge and depth maps; by default the user's cache folder.
+        config: YAML file with any of these settings; flags win over it.
+    """
+    check_finite(settings)
+    paths = {name: _absolute(getattr(settings, name)) for name in settings.paths()}
+    settings = replace(settings, **paths)
+    run, zero_run = (path if path == "shipped" else _absolute(path) for path in (run, zero_run))
+    folders = _given(data)
+    out = check_output(out)
+    from anomalyhybrid.cli.progress import Progress
+    from anomalyhybrid.evaluation.report_text import text_table
+    from anomalyhybrid.recipes.evaluation.run import evaluate as run_evaluate
+
+    with Progress("evaluating", "rows") as progress:
+        result = run_evaluate(
+            folders,
+            out,
+            run=run,
+            zero_run=zero_run,
+            config=settings,
+            skip_unreadable=skip_unreadable,
+            cache=_expanded_one(cache),
+            announce=progress.announce,
+            report=lambda done, total, note: progress.show(done, total, images_per_s=0.0, note=note),
+        )
+    print(text_table(result))
+    print(f"look at {out / 'report.html'}")
 
 
 def demo(*, out: Path = Path("demo_output")) -> None:

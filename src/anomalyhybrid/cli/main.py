@@ -77,6 +77,7 @@ def make_app() -> App:
         commands.train,
         commands.generate,
         commands.regenerate,
+        commands.evaluate,
         commands.demo,
         commands.doctor,
     ):

@@ -22,6 +22,8 @@ def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
     """
     command = words[0] if words else ""
     again = shlex.join(["anomalyhybrid", *words])
+    if command == "evaluate":
+        return f"Finished rows are kept. To go on: {again}"
     if command not in ("train", "generate"):
         kept = "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
         return f"{kept}To do it again: {again}"

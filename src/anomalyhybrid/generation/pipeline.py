@@ -124,7 +124,7 @@ def _real_reference(
     assert pool.base is not None
     index = _pick(draws, len(pool.base))
     color, depth, edge = _maps(pool.base, index)
-    region = dilate(_mask(pool.base.region_u8, index), max(1, round(color.shape[-1] / 128)))
+    region = _mask(pool.base.region_u8, index)
     its_object = _mask(pool.base.object_u8, index)
     matrix = suit_placement(draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region)
     placed = place(color, depth, edge, region, matrix)

@@ -14,7 +14,8 @@ from anomalyhybrid.ops.structures import Structure
 from anomalyhybrid.ops.warp import affine_grid, sample
 
 RING = 6  # width in pixels of the surroundings that levels and colours are matched on (at 256 px)
-FEATHER = 3  # pixels over which an edit fades in inside its region
+FEATHER = 2  # pixels over which an edit fades in inside its region
+PASTE_FEATHER = 1  # pixels over which a pasted reference fades in inside its region (at the model's size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,6 @@ def blended(target: Tensor, reference: Reference) -> Tensor:
 
     Source: DESIGN, appearance mode ``blend``.
     """
-    alpha = soft_alpha(reference.region_mask, FEATHER)
+    alpha = soft_alpha(reference.region_mask, PASTE_FEATHER)
     matched = levelled(reference.color, target, reference.region_mask, limit=0.25).clamp(-1, 1)
     return torch.lerp(target, matched, alpha.expand_as(target))

@@ -1,0 +1,229 @@
+"""Configuration of an evaluation; free of torch."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from anomalyhybrid.errors import ConfigError
+
+FEW_SHOT = ("ours", "ours+", "base_third", "crop_paste")
+"""Methods that use the base set: generated, the same with generated good images (AnoHybrid+), the real base third
+alone, and CropPaste."""
+ZERO_SHOT = ("ours_zero", "cut_paste", "perlin", "nsa")
+"""Methods that use good images only."""
+METHODS = (*FEW_SHOT, *ZERO_SHOT)
+GENERATING = ("ours", "ours+", "ours_zero")
+"""Methods whose images a generator makes."""
+LABELS = MappingProxyType(
+    {
+        "ours": "ours (few-shot)",
+        "ours+": "ours + generated good images (few-shot)",
+        "base_third": "real base third",
+        "crop_paste": "CropPaste",
+        "ours_zero": "ours (zero-shot)",
+        "cut_paste": "CutPaste",
+        "perlin": "Perlin + texture",
+        "nsa": "NSA",
+    }
+)
+"""Methods as tables name them (`Row.method`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """One evaluation: which table, on what, with which budget."""
+
+    table: Literal[1, 2, 3, 4, 5, 6, 7] = 2
+    """Table of the paper."""
+    mode: Literal["fixed", "as_published"] = "fixed"
+    """`fixed` chooses nothing on the test part; `as_published` repeats the compared papers, quirks included."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of split, generation and training; each is a row."""
+    methods: tuple[str, ...] = ()
+    """Methods (rows) to evaluate; empty for all that apply."""
+    categories: tuple[str, ...] = ()
+    """Categories to evaluate; empty for all of the data."""
+    datasets: tuple[str, ...] = ()
+    """Public data set of a category, so that published figures stand beside: `CATEGORY=MVTec AD`, or
+    `FOLDER=MVTec AD/bottle` where the folder has another name than the category."""
+    size: int = 256
+    """Side of all images in pixels."""
+    native: bool = False
+    """Generate at the images' own size and squeeze afterwards; otherwise squeeze first, as the baselines do."""
+    count: int = 1000
+    """Defect images that a method makes for each category."""
+    normals: int = 100
+    """Generated good images: so many train AnoHybrid+, so many others test for false alarms; 0 for neither."""
+    base_split: Literal["sorted", "random"] = "sorted"
+    """Base set: the first third of each defect type, or a seeded random one (the paper)."""
+    with_base: bool = False
+    """Add the real base third to the training images of every method that draws on it."""
+    validation_share: float = 0.0
+    """Part of each type's base images kept for the choice of the checkpoint in mode `fixed`; 0 keeps the last one."""
+    eroded_truth: Literal["auto", "yes", "no"] = "auto"
+    """Quirk: test masks resized bilinearly and truncated, which erodes them; `auto` in mode `as_published` only."""
+    epochs: int = 200
+    """Epochs of the detector."""
+    samples_per_epoch: int = 500
+    """Images that the detector sees in an epoch."""
+    width: int = 64
+    """Base width of the detector; 64 is DRAEM's."""
+    batch_size: int = 8
+    """Images a step of detector and classifier."""
+    classifier_epochs: int = 30
+    """Epochs of the classifier."""
+    classifier_width: int = 64
+    """Channels of the classifier's first stage; 64 is ResNet-34."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of detector and classifier: `auto` is bf16 on a GPU."""
+    compile: bool = False
+    """Compile the training steps; costs about a minute for each training."""
+    graph: bool = False
+    """Replay the training steps as a CUDA graph."""
+    features: Literal["inception", "efficientnet_lite2", "vgg16", "auto"] = "auto"
+    """Network of IS, FID and KID; `auto` takes Inception where its weights are, else a named stand-in."""
+    lpips: tuple[Literal["alex", "vgg"], ...] = ("alex",)
+    """Networks of cluster LPIPS."""
+    centres: Literal["test", "base"] = "test"
+    """Centres of cluster LPIPS: sampled test images of the category (the paper), or the type's base images."""
+    centre_count: int = 100
+    """Test images that are sampled as centres."""
+    cap: int = 200
+    """Most images of a cluster that are paired; 0 for no limit."""
+    singletons: Literal["zero", "drop"] = "zero"
+    """Whether clusters of at most one image count as 0 or not at all."""
+    centres_as_bytes: bool = False
+    """Quirk of DFMGAN's and SeaS's code: real images enter LPIPS as 0..255 instead of [-1, 1]."""
+    inception_weights: str = ""
+    """Weight file; empty looks in the usual places, as for the others below."""
+    efficientnet_lite2_weights: str = ""
+    """Weight file of EfficientNet-Lite2, the stand-in for Inception."""
+    vgg16_weights: str = ""
+    """Weight file of VGG16 (LPIPS `vgg`, stand-in features)."""
+    alexnet_weights: str = ""
+    """Weight file of AlexNet (LPIPS `alex`)."""
+    lpips_alex_heads: str = ""
+    """File of the linear heads of LPIPS `alex`."""
+    lpips_vgg_heads: str = ""
+    """File of the linear heads of LPIPS `vgg`."""
+    resnet34_weights: str = ""
+    """ImageNet weights that the classifier starts from; without them it starts at random, and the result says so."""
+    dinov2_weights: str = ""
+    """Folder of DINOv2-base, for Table 6."""
+    edge_weights: str = ""
+    """Weight file of the edge extractor that the generator was trained with, where it is not shipped."""
+    depth_weights: str = ""
+    """Weight file or folder of the depth extractor that the generator was trained with, where it is not shipped."""
+    textures: str = ""
+    """Folder of texture images for the Perlin baseline; empty draws procedural ones."""
+    decoders: tuple[Literal["ahd", "ahe"], ...] = ("ahd", "ahe")
+    """Decoder groups that make our images, in equal shares."""
+    operations: tuple[Literal["merge", "remove", "replace", "tps"], ...] = ("merge", "remove", "replace", "tps")
+    """Operations that make our images, in equal shares; Table 7 sets them itself."""
+    mixture: float = 0.25
+    """How often TPS follows another operation."""
+    remove_real: bool = False
+    """Whether real references draw `remove` as often as the other operations; Table 7 does, as the paper."""
+    appearance: Literal["auto", "target", "reference", "blend"] = "auto"
+    """Where our images take their appearance from."""
+    generate_batch: int = 16
+    """Images generated together."""
+
+    def __post_init__(self) -> None:
+        if self.table not in get_args(Literal[1, 2, 3, 4, 5, 6, 7]):
+            raise ConfigError(f"evaluate.table is {self.table}; it must be one of 1 to 7")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"evaluate.{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigError(f"evaluate.{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.cap == 1:
+            raise ConfigError("evaluate.cap is 1; it must be at least 2, or 0 for no limit")
+        if self.size % 32:
+            raise ConfigError(f"evaluate.size is {self.size}; the detector needs a multiple of 32")
+        if not 0 <= self.mixture <= 1:
+            raise ConfigError(f"evaluate.mixture is {self.mixture}; it must lie in [0, 1]")
+        if self.centres_as_bytes and self.mode == "fixed":
+            raise ConfigError("evaluate.centres_as_bytes repeats a quirk; use it with mode as_published")
+        if self.table not in (2, 4) and "ours+" in self.methods:
+            raise ConfigError("method 'ours+' adds good images to a detector's training; it is for tables 2 and 4")
+        if not 0 <= self.validation_share < 1:
+            raise ConfigError(f"evaluate.validation_share is {self.validation_share}; it must lie in [0, 1)")
+        if self.mode == "as_published" and self.validation_share:
+            raise ConfigError("evaluate.validation_share is for mode fixed; as_published chooses on the test set")
+        for name in ("seeds", "methods", "categories", "lpips", "decoders", "operations"):
+            _check_unique(name, getattr(self, name))
+        for name in ("seeds", "lpips", "decoders", "operations"):
+            if not getattr(self, name):
+                raise ConfigError(f"evaluate.{name} is empty; give at least one")
+        for method in self.methods:
+            if method not in METHODS:
+                raise ConfigError(f"evaluate.methods has {method!r}{nearest(method, METHODS)}")
+        if self.normals == 0 and "ours+" in self.methods:
+            raise ConfigError("method 'ours+' trains on generated good images, but evaluate.normals is 0; raise it")
+        self.dataset_names()
+
+    @staticmethod
+    def paths() -> tuple[str, ...]:
+        """Names of the settings that are paths, where not empty."""
+        names = ("inception", "efficientnet_lite2", "vgg16", "alexnet", "resnet34", "dinov2", "edge", "depth")
+        return (*(f"{name}_weights" for name in names), "lpips_alex_heads", "lpips_vgg_heads", "textures")
+
+    def dataset_names(self) -> dict[str, tuple[str, str]]:
+        """The entries of `datasets`.
+
+        Returns:
+            Data set and the category's name in it, by the category's own name.
+
+        Raises:
+            ConfigError: An entry that is not ``CATEGORY=DATA SET`` or ``CATEGORY=DATA SET/NAME``.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for entry in self.datasets:
+            category, _, rest = entry.partition("=")
+            dataset, _, name = rest.partition("/")
+            if not category.strip() or not dataset.strip():
+                raise ConfigError(f"evaluate.datasets has {entry!r}; give CATEGORY=DATA SET, as in 'bottle=MVTec AD'")
+            found[category.strip()] = dataset.strip(), name.strip() or category.strip()
+        return found
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "mode": ("fixed", "as_published"),
+    "base_split": ("sorted", "random"),
+    "eroded_truth": ("auto", "yes", "no"),
+    "precision": ("auto", "bf16", "fp32"),
+    "features": ("auto", "inception", "efficientnet_lite2", "vgg16"),
+    "centres": ("test", "base"),
+    "singletons": ("zero", "drop"),
+    "appearance": ("auto", "target", "reference", "blend"),
+}
+_LEAST = {
+    "size": 32,
+    "count": 1,
+    "normals": 0,
+    "epochs": 1,
+    "samples_per_epoch": 1,
+    "width": 1,
+    "batch_size": 1,
+    "classifier_epochs": 1,
+    "classifier_width": 1,
+    "centre_count": 1,
+    "cap": 0,
+    "generate_batch": 1,
+}
+
+
+def nearest(given: str, known: tuple[str, ...]) -> str:
+    """Word what was probably meant, and all that is known; to be put behind the wrong name."""
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
+    return f"{f'; did you mean {near[0]!r}?' if near else ';'} known are {', '.join(known)}"
+
+
+def _check_unique(name: str, values: tuple) -> None:
+    if len(set(values)) != len(values):
+        raise ConfigError(f"evaluate.{name} is {list(values)}; give each once")

@@ -1,0 +1,203 @@
+"""Generated sets of an evaluation: written once into the output folder, finished where they were left, read back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_model_u8
+from anomalyhybrid.errors import WeightsError
+from anomalyhybrid.evaluation.config import EvaluateConfig
+from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.manifest import DATASET, Row, read_rows
+from anomalyhybrid.models.weights import sha256_of, shipped
+from anomalyhybrid.recipes.evaluation.data import CategoryData
+from anomalyhybrid.recipes.evaluation.locks import locked
+from anomalyhybrid.recipes.evaluation.pictures import each
+from anomalyhybrid.recipes.evaluation.views import write_view
+from anomalyhybrid.recipes.generation import generate
+from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
+
+SHIPPED = "shipped"
+
+
+def _quiet(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where an evaluation works, and with which generators.
+
+    Attributes:
+        out: Its output folder; generated sets are in ``sets``.
+        run: Generator of the few-shot methods: ``shipped``, a run folder, or a generator file.
+        zero_run: Generator of the zero-shot method, trained without real defects; alike.
+        cache: Folder of condition maps; None for the user's.
+        device: Where networks run.
+        announce: Told in words what happens.
+        note: Told now and then how far the work at hand is.
+        finished: Sets that this process has found complete; it is filled in.
+    """
+
+    out: Path
+    run: str = SHIPPED
+    zero_run: str = SHIPPED
+    cache: Path | None = None
+    device: torch.device
+    announce: Callable[[str], None]
+    note: Callable[[str], None] = _quiet
+    finished: set[Path] = field(default_factory=set)
+
+    def run_of(self, method: str) -> str:
+        """The generator whose images a method uses, or whose redrawn good images it is tested on."""
+        return self.zero_run if method == "ours_zero" else self.run
+
+
+def generator_file(run: str) -> Path:
+    """Find a generator's file without loading it.
+
+    Raises:
+        WeightsError: There is none.
+    """
+    path = shipped(SHIPPED_GENERATOR) if run == SHIPPED else Path(run)
+    path = path / "generator.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist; give a run's folder, a generator file, or 'shipped'")
+    return path
+
+
+def redrawn_normals(
+    data: CategoryData, config: EvaluateConfig, seed: int, bench: Bench, *, run: str, held: bool
+) -> Tensor | None:
+    """Good images that a generator redraws.
+
+    Args:
+        data: The category.
+        config: `normals` says how many.
+        seed: Of generation.
+        bench: Where to work.
+        run: The generator.
+        held: Redraw the held-out good images (for the false-alarm guard), not those that are trained on
+            (AnoHybrid+).
+
+    Returns:
+        uint8 (normals, 3, S, S) on the CPU; None if none are asked for or none are held out.
+
+    Raises:
+        DataError: A set that was begun otherwise.
+        WeightsError: No generator, or not its extractors.
+    """
+    if not config.normals or not (data.held_records if held else data.good_records):
+        return None
+    name = f"{'held' if held else 'good'}_{sha256_of(generator_file(run))[:12]}"
+    folder = written_set(name, data, config, seed, bench, run=run, few_shot=False, count=0, held=held)
+    return read_samples(folder, tuple(read_rows(folder)), config.size).image_u8
+
+
+def written_set(
+    name: str,
+    data: CategoryData,
+    config: EvaluateConfig,
+    seed: int,
+    bench: Bench,
+    *,
+    run: str,
+    few_shot: bool,
+    count: int,
+    held: bool = False,
+) -> Path:
+    """Write a generated set, or what is missing of it.
+
+    Args:
+        name: Its name below ``sets``.
+        data: The category, split.
+        config: Generation's part of the settings.
+        seed: Of generation.
+        bench: Where to work.
+        run: The generator.
+        few_shot: Draw on the base set.
+        count: Defects; 0 makes ``config.normals`` good images in their place.
+        held: Redraw the held-out good images.
+
+    Returns:
+        The folder of the complete set.
+
+    Raises:
+        DataError: It was begun with other settings, data or generator.
+        WeightsError: No generator, or not its extractors.
+    """
+    folder = bench.out / "sets" / name / f"seed_{seed}" / data.category
+    if folder in bench.finished:
+        return folder
+    digest = hashlib.sha256(str(folder.relative_to(bench.out)).encode()).hexdigest()[:16]
+    with locked(bench.out / ".locks" / f"set_{digest}"):
+        view = write_view(data, config, bench.out, held=held)
+        settings = GenerateConfig(
+            count=count,
+            normals=0 if count else config.normals,
+            decoders=config.decoders,
+            operations=config.operations,
+            mixture=config.mixture,
+            remove_real=config.remove_real,
+            appearance=config.appearance,
+            batch_size=config.generate_batch,
+            seed=seed,
+            edge_weights=config.edge_weights,
+            depth_weights=config.depth_weights,
+        )
+        bench.announce(f"{data.category}, seed {seed}: set {name}")
+        generate(
+            run,
+            [view],
+            folder,
+            base_set=[view] if few_shot else (),
+            config=settings,
+            resume=(folder / DATASET).is_file(),
+            cache=bench.cache,
+            announce=_quiet,  # reading the views would say the same for every set
+            report=lambda done, total: bench.note(f"{data.category}, set {name}: {done} of {total} images"),
+        )
+    bench.finished.add(folder)
+    return folder
+
+
+def read_samples(folder: Path, rows: tuple[Row, ...], size: int) -> Samples:
+    """Read images and masks of a generated set, squeezed, in the order of the rows.
+
+    Args:
+        folder: The set.
+        rows: At least one of its manifest's rows.
+        size: Side in pixels.
+
+    Returns:
+        Samples on the CPU; `kinds` are the rows' defect types by name.
+
+    Raises:
+        DataError: A file is missing or unreadable.
+    """
+
+    def read(row: Row) -> tuple[np.ndarray, np.ndarray]:
+        pixels = load_image(folder / row.image).pixels
+        mask = np.zeros((size, size), bool)
+        if row.label_mask is not None:
+            native = load_mask(folder / row.label_mask, shape=(pixels.shape[0], pixels.shape[1]))
+            mask = mask_to_model(native, size)
+        return to_model_u8(pixels, size), mask
+
+    read_pairs = each(read, rows)
+    kinds = tuple(sorted({row.defect for row in rows if row.label_mask is not None}))
+    kind = [GOOD_KIND if row.label_mask is None else kinds.index(row.defect) for row in rows]
+    return Samples(
+        image_u8=torch.from_numpy(np.stack([color for color, _ in read_pairs])).permute(0, 3, 1, 2).contiguous(),
+        mask_u8=torch.from_numpy(np.stack([mask for _, mask in read_pairs]))[:, None].to(torch.uint8) * 255,
+        kind=torch.tensor(kind, dtype=torch.long),
+        kinds=kinds,
+    )

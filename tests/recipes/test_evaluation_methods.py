@@ -1,0 +1,190 @@
+"""Training images of the methods: what a generator may see, baselines, added base images, lines of each table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from evaluation_trees import TINY, bench_of, split_of, widget
+
+from anomalyhybrid.data.loading import load_image
+from anomalyhybrid.data.reading import read_data
+from anomalyhybrid.errors import ConfigError, DataError, WeightsError
+from anomalyhybrid.evaluation.config import METHODS, EvaluateConfig
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.recipes.evaluation import methods, sets
+from anomalyhybrid.recipes.evaluation.methods import Entry, checkpoint_of, entries, method_samples
+from anomalyhybrid.recipes.evaluation.sets import generator_file
+from anomalyhybrid.recipes.evaluation.views import write_view
+
+
+def _line(method: str, config: EvaluateConfig = TINY) -> Entry:
+    return entries(replace(config, methods=(method,)))[0]
+
+
+def test_a_view_holds_what_a_generator_may_see_and_nothing_else(tmp_path: Path) -> None:
+    data = split_of(widget(tmp_path))
+    view = write_view(data, TINY, tmp_path / "out")
+    found = read_data(view)
+    assert found.categories == ("widget",)
+    assert [record.path.name for record in found.normals()] == [f"{r.path.name}.png" for r in data.good_records]
+    assert {(record.defect, record.path.name) for record in found.defects()} == {
+        (record.defect, f"{record.path.name}.png") for record in data.base_records
+    }
+    for shown, own in zip(found.normals(), data.train_good.image_u8, strict=True):
+        assert torch.equal(torch.tensor(load_image(shown.path).pixels).permute(2, 0, 1), own)
+    held = read_data(write_view(data, TINY, tmp_path / "out", held=True))
+    assert [record.path.name for record in held.normals()] == ["004.png.png", "009.png.png"]
+
+
+def test_a_native_view_has_the_files_themselves(tmp_path: Path) -> None:
+    data = split_of(widget(tmp_path))
+    found = read_data(write_view(data, replace(TINY, native=True), tmp_path / "out"))
+    assert [record.path.name for record in found.normals()] == [record.path.name for record in data.good_records]
+    for shown, own in zip(found.defects(), data.base_records, strict=True):
+        assert shown.path.read_bytes() == own.path.read_bytes()
+        assert shown.mask_path is not None
+        assert own.mask_path is not None
+        assert shown.mask_path.read_bytes() == own.mask_path.read_bytes()
+
+
+def test_a_view_is_another_one_for_other_data_or_size(tmp_path: Path) -> None:
+    folder = widget(tmp_path)
+    out = tmp_path / "out"
+    first = write_view(split_of(folder), TINY, out)
+    assert write_view(split_of(folder), TINY, out) == first
+    larger = replace(TINY, size=64)
+    assert write_view(split_of(folder, larger), larger, out) != first
+    other = replace(TINY, base_split="random")
+    assert write_view(split_of(folder, other, 1), other, out) != first
+
+
+def test_baselines_and_the_real_base_third(tmp_path: Path) -> None:
+    data, bench = split_of(widget(tmp_path)), bench_of(tmp_path / "out")
+    third = method_samples(_line("base_third"), data, 0, bench)
+    assert torch.equal(third.samples.image_u8, data.base.image_u8)
+    pasted = method_samples(_line("crop_paste"), data, 0, bench)
+    assert len(pasted.samples) == TINY.count
+    assert pasted.samples.kinds == data.kinds
+    assert pasted.samples.kind.tolist() == [0, 1, 0, 1, 0, 1]
+    for name in ("cut_paste", "perlin", "nsa"):
+        own = method_samples(_line(name), data, 0, bench)
+        assert own.samples.kinds[: len(data.kinds)] == data.kinds
+        assert int(own.samples.kind.min()) >= len(data.kinds)  # a zero-shot method's types are its own
+        assert own.checkpoint is None
+    assert not (tmp_path / "out" / "sets").exists()
+
+
+def test_with_base_adds_the_third_to_few_shot_methods_only(tmp_path: Path) -> None:
+    data, bench, config = split_of(widget(tmp_path)), bench_of(tmp_path / "out"), replace(TINY, with_base=True)
+    pasted = method_samples(_line("crop_paste", config), data, 0, bench)
+    assert len(pasted.samples) == TINY.count + len(data.base)
+    assert torch.equal(pasted.samples.image_u8[-len(data.base) :], data.base.image_u8)
+    assert pasted.samples.kind[-len(data.base) :].tolist() == data.base.kind.tolist()
+    assert len(method_samples(_line("cut_paste", config), data, 0, bench).samples) == TINY.count
+
+
+def test_a_few_shot_method_without_base_images(tmp_path: Path) -> None:
+    data = split_of(widget(tmp_path))
+    bare = replace(data, base_records=(), base=data.base.where(torch.zeros(0, dtype=torch.long)))
+    with pytest.raises(DataError, match=r"widget has no base images, which CropPaste draws on; leave"):
+        method_samples(_line("crop_paste"), bare, 0, bench_of(tmp_path))
+
+
+def test_a_set_is_asked_for_with_base_images_or_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, tuple, GenerateConfig, Path]] = []
+
+    def generate(run, data, out, *, base_set, config, **_):
+        asked.append((run, tuple(base_set), config, out))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sets, "generate", generate)
+    monkeypatch.setattr(sets, "generator_file", lambda run: Path(__file__))
+    data, bench = split_of(widget(tmp_path)), bench_of(tmp_path / "out", run="few", zero_run="zero")
+    for name in ("ours", "ours+", "ours_zero"):
+        with pytest.raises(KeyboardInterrupt):
+            method_samples(_line(name, replace(TINY, normals=3, appearance="target")), data, 5, bench)
+    runs, bases, configs, folders = zip(*asked, strict=True)
+    assert runs == ("few", "few", "zero")
+    assert [len(base) for base in bases] == [1, 1, 0]
+    assert {(config.count, config.normals, config.seed, config.appearance) for config in configs} == {
+        (6, 0, 5, "target")
+    }
+    assert folders[0] == folders[1] == tmp_path / "out" / "sets" / "ours" / "seed_5" / "widget"
+    assert folders[2] == tmp_path / "out" / "sets" / "ours_zero" / "seed_5" / "widget"
+
+
+def test_lines_of_the_tables() -> None:
+    assert [line.method for line in entries(replace(TINY, normals=1))] == list(METHODS)
+    assert "ours+" not in [line.method for line in entries(TINY)]  # it needs generated good images
+    five = entries(replace(TINY, table=5))
+    assert [(line.label, line.config.decoders) for line in five] == [
+        ("AHD", ("ahd",)),
+        ("AHE", ("ahe",)),
+        ("AHD + AHE", ("ahd", "ahe")),
+    ]
+    seven = entries(replace(TINY, table=7, methods=("ours_zero",)))
+    assert [(line.label, line.config.mixture, line.config.remove_real) for line in seven] == [
+        ("merge", 0.0, True),
+        ("remove", 0.0, True),
+        ("replace", 0.0, True),
+        ("merge + remove + replace", 0.0, True),
+        ("merge + remove + replace + tps", 0.25, True),
+    ]
+    assert "ours+" not in [line.method for line in entries(replace(TINY, table=1, normals=1))]
+    assert {line.method for line in seven} == {"ours_zero"}
+    assert len({line.key for line in (*five, *seven)}) == 8
+    with pytest.raises(ConfigError, match="table 5 varies one generating method"):
+        entries(replace(TINY, table=5, methods=("nsa",)))
+
+
+def test_a_generator_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"generator.safetensors does not exist; give a run's folder"):
+        generator_file(str(tmp_path))
+    assert checkpoint_of("nsa", bench_of(tmp_path, run=str(tmp_path))) is None
+    with pytest.raises(WeightsError):
+        checkpoint_of("ours", bench_of(tmp_path, run=str(tmp_path)))
+
+
+def test_a_run_that_may_have_seen_the_test_images_is_said(tmp_path: Path) -> None:
+    def note(trained: str, config: EvaluateConfig = TINY, few_shot: bool = True) -> str:
+        (tmp_path / "config.yaml").write_text(f"base_split: {trained}\n")
+        return methods._training_note(str(tmp_path), config, few_shot)
+
+    assert "none of the test images" in note("all")
+    assert note("sorted") == ""
+    assert "base_split 'sorted'" in note("sorted", replace(TINY, base_split="random"))
+    assert note("all", few_shot=False) == ""
+    assert methods._training_note("shipped", TINY, False) == "shipped generator, not trained on these data"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"methods": ("crop_past",)}, "did you mean 'crop_paste'"),
+        ({"methods": ("ours", "ours")}, "give each once"),
+        ({"methods": ("ours+",), "normals": 0}, "evaluate.normals is 0"),
+        ({"table": 8}, "one of 1 to 7"),
+        ({"seeds": ()}, "evaluate.seeds is empty"),
+        ({"size": 100}, "multiple of 32"),
+        ({"count": 0}, "at least 1"),
+        ({"cap": 1}, "at least 2, or 0"),
+        ({"validation_share": 1.0}, r"\[0, 1\)"),
+        ({"validation_share": 0.2, "mode": "as_published"}, "for mode fixed"),
+        ({"mode": "honest"}, "fixed, as_published"),
+        ({"datasets": ("MVTec AD",)}, "CATEGORY=DATA SET"),
+    ],
+)
+def test_settings_that_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EvaluateConfig(**settings)
+
+
+def test_names_of_data_sets() -> None:
+    config = EvaluateConfig(datasets=("bottle=MVTec AD", "tire_small=MVTec 3D-AD, RGB/tire"))
+    assert config.dataset_names() == {
+        "bottle": ("MVTec AD", "bottle"),
+        "tire_small": ("MVTec 3D-AD, RGB", "tire"),
+    }
