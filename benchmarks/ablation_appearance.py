@@ -20,6 +20,7 @@ import torch
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import load_image_set
 from anomalyhybrid.data.loading import load_image, load_mask, to_model_u8
+from anomalyhybrid.data.near_duplicates import duplicate_groups
 from anomalyhybrid.data.reading import read_data
 from anomalyhybrid.data.splits import base_split
 from anomalyhybrid.evaluation.baselines.crop_paste import crop_paste
@@ -62,7 +63,7 @@ def main() -> None:
     given = parser.parse_args()
     network: FeatureNetwork = load_features("efficientnet_lite2", weights=given.weights, device=best_device())
     folder = read_data(given.data)
-    base, test = base_split(folder.records, variant="sorted", seed=0)
+    base, test = base_split(folder.records, variant="sorted", seed=0, groups=duplicate_groups(folder.records))
     held = network.features(squares([(r.path, r.mask_path) for r in test if r.mask_path], given.size))
     known = network.features(squares([(r.path, r.mask_path) for r in base if r.mask_path], given.size))
     figures = {"base third": {"kid": kernel_distance(known, held).mean, "nearest_base": 0.0}}

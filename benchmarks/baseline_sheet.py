@@ -16,6 +16,7 @@ import torch
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.data.foreground import object_mask
 from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, save_png, to_model_u8
+from anomalyhybrid.data.near_duplicates import duplicate_groups
 from anomalyhybrid.data.reading import read_data
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.splits import base_split
@@ -71,7 +72,8 @@ def main() -> None:
         folder = read_data(root)
         base = [record for record in folder.records if not record.is_good]
         if given.base_part == "sorted":
-            base = list(base_split(folder.records, variant="sorted", seed=0)[0])
+            groups = duplicate_groups(folder.records)
+            base = list(base_split(folder.records, variant="sorted", seed=0, groups=groups)[0])
         kinds = tuple(sorted({record.defect for record in base}))
         good, real = load(list(folder.normals()), given.size), load(base, given.size)
         base_kind = torch.tensor([kinds.index(record.defect) for record in base])

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 
 from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, save_png, to_model_u8
+from anomalyhybrid.data.near_duplicates import duplicate_groups
 from anomalyhybrid.data.reading import read_data
 from anomalyhybrid.data.splits import base_split
 
@@ -26,7 +27,7 @@ def main() -> None:
     given = parser.parse_args()
     for root in given.folders:
         folder = read_data(root)
-        base, test = base_split(folder.records, variant="sorted", seed=0)
+        base, test = base_split(folder.records, variant="sorted", seed=0, groups=duplicate_groups(folder.records))
         for record in [*folder.normals()[: given.normals], *base, *(test if given.with_test else ())]:
             pixels = load_image(record.path).pixels
             kind = f"{record.split}/good" if record.is_good else f"test/{record.defect}"

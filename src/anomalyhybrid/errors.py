@@ -17,5 +17,9 @@ class WeightsError(AnomalyHybridError):
     """A weight file is missing, is not the expected one, or does not fit the network."""
 
 
+class WeightsNotFoundError(WeightsError):
+    """A weight file is in none of the places where it is looked for."""
+
+
 class CheckpointError(AnomalyHybridError):
     """A training checkpoint is missing, incomplete or belongs to another configuration."""

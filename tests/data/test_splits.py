@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from anomalyhybrid.data.records import Record, Split
-from anomalyhybrid.data.splits import base_split
+from anomalyhybrid.data.splits import base_split, undivided
 from anomalyhybrid.errors import ConfigError, DataError
 
 
@@ -74,3 +74,42 @@ def test_overlap_is_an_error(records: list[Record]) -> None:
 def test_unknown_variant(records: list[Record]) -> None:
     with pytest.raises(ConfigError, match="'first' is not known; use 'sorted' or 'random'"):
         base_split(records, variant="first", seed=0)  # type: ignore[arg-type]
+
+
+def _grouped(numbers: list[int]) -> tuple[list[Record], dict[Path, int]]:
+    records = [_record("nut", "test", "dent", index) for index in range(len(numbers))]
+    return records, {record.path: number for record, number in zip(records, numbers, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "base"),
+    [
+        ([0, 1, 2, 3, 4, 5], [0, 1]),  # without near-duplicates: the first third
+        ([0, 1, 0, 2, 3, 4], [0, 2]),  # the first image's group is the third
+        ([0, 1, 1, 2, 1, 3], [0, 1, 2, 4]),  # whole groups until the third is reached
+        ([0, 1, 1, 1, 1, 1], [0]),  # the last group stays for the test side
+        ([0, 0, 0, 0, 0, 1], [0, 1, 2, 3, 4]),
+        ([7, 7, 7, 7, 7, 7], [0, 1]),  # one group alone has to be split
+        ([5], [0]),
+    ],
+)
+def test_whole_groups_are_taken(numbers: list[int], base: list[int]) -> None:
+    records, groups = _grouped(numbers)
+    for given in (records, records[::-1]):
+        found, test = base_split(given, variant="sorted", seed=0, groups=groups)
+        assert [int(record.path.stem) for record in found] == base
+        assert len(test) == len(records) - len(base)
+
+
+@pytest.mark.parametrize("variant", ["sorted", "random"])
+def test_single_groups_change_nothing(records: list[Record], variant: str) -> None:
+    groups = {record.path: number for number, record in enumerate(records)}
+    plain = base_split(records, variant=variant, seed=3)  # type: ignore[arg-type]
+    assert base_split(records, variant=variant, seed=3, groups=groups) == plain  # type: ignore[arg-type]
+
+
+def test_undivided_types_are_named() -> None:
+    records, groups = _grouped([4, 4, 4])
+    other = _record("bolt", "test", "hole", 0)
+    assert undivided([*records, other], groups | {other.path: 5}) == ("nut/dent",)
+    assert undivided(records, _grouped([4, 4, 1])[1]) == ()

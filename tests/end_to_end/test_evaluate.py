@@ -46,8 +46,9 @@ def test_files(evaluated: Path) -> None:
     wanted = {"table_2.json", "report.html"}
     wanted |= {f"rows/table_2/nut/{method}/seed_0.{end}" for method in METHODS for end in ("json", "npz")}
     sets = sorted(path.parent for path in evaluated.glob("sets/*/seed_0/nut/dataset.json"))
-    assert [re.sub(r"_[0-9a-f]{12}$", "", folder.parents[1].name) for folder in sets] == ["good", "held", "ours"]
-    for folder, images, masks in zip(sets, (2, 2, 4), (0, 0, 4), strict=True):
+    names = [re.sub(r"_[0-9a-f]{12}$", "", folder.parents[1].name) for folder in sets]
+    assert names == ["good_both", "held_full", "held_patch", "ours"]
+    for folder, images, masks in zip(sets, (2, 2, 2, 4), (0, 0, 0, 4), strict=True):
         rows = read_rows(folder)
         files = [name for row in rows for name in (row.image, row.label_mask) if name]
         assert len(files) == images + masks
@@ -68,7 +69,8 @@ def test_result(evaluated: Path) -> None:
     ]
     for row in result.rows:
         assert {"pixel_ap", "image_auroc", "aupro", "false_alarm_excess", "redrawn_pixel_auroc"} <= row.figures.keys()
-        assert row.samples["redrawn good images"] == 2
+        assert {"false_alarm_patch", "false_alarm_patch_excess", "patch_region_auroc"} <= row.figures.keys()
+        assert row.samples["redrawn good images"] == row.samples["good images with redrawn patches"] == 2
         assert row.samples["good training images"] == 4  # one of five is held out
         assert row.samples["calibration images"] == 1
         generated = row.method.startswith("ours")

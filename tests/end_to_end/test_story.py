@@ -69,6 +69,22 @@ def test_regenerate_makes_exactly_the_asked_files(
         assert contents(out) == wanted
 
 
+def test_good_images_are_redrawn_in_patches(
+    tmp_path: Path, words: Callable[..., list[str]], whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "set"
+    assert main(words(out, "--normals-as", "patch")) == 0
+    rows, before = ([row for row in read_rows(root) if row.label_mask is None] for root in (out, whole))
+    assert [row.image for row in rows] == [row.image for row in before]
+    assert {row.composition for row in rows} == {"region"}
+    assert {row.composition for row in before} == {"full"}
+    assert main(["regenerate", str(out), "--id", rows[-1].id, "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / rows[-1].image).read_bytes() == (out / rows[-1].image).read_bytes()
+    capsys.readouterr()
+    assert main(words(tmp_path / "other", "--normals-as", "half")) == 2
+    assert "half" in capsys.readouterr().err
+
+
 def test_regenerate_says_what_is_wrong(tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for dataset, image_id, out, message in (
         (whole, "nut_999999", tmp_path / "out", "no image 'nut_999999'"),

@@ -15,6 +15,7 @@ from anomalyhybrid.evaluation.published import (
     MVTEC_3D_RGB,
     MVTEC_AD,
     PUBLISHED,
+    departures,
     has_all_categories,
     published_beside,
     why_not_comparable,
@@ -109,3 +110,12 @@ def test_printed_means_say_where_they_differ_from_their_rows() -> None:
     mean = next(line for line in PUBLISHED if line.category == MEAN)
     assert math.isclose(mean.figures["pixel_ap"], 0.729)
     assert "73.2" in mean.remark
+
+
+def test_other_settings_than_the_published_are_said() -> None:
+    full = _result("pixel_ap", "bottle", options={"size": 256, "epochs": 200, "with_base": False})
+    assert departures(full) == ""
+    less = _result("pixel_ap", "bottle", options={"size": 256, "epochs": 20, "with_base": True})
+    assert "epochs 20 (published: 200)" in departures(less)
+    assert "with_base True (published: False)" in departures(less)
+    assert "size" not in departures(less)

@@ -105,6 +105,15 @@ def one_category(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..
 
 
 @pytest.fixture(scope="session")
+def normals_of_both_kinds(
+    tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path], products: Path
+) -> Path:
+    """Good images only, redrawn whole and in patches in turn, in batches of 3."""
+    out = tmp_path_factory.mktemp("normals") / "set"
+    return make_set(out, products / "nut", count=0, normals=8, batch_size=3, normals_as="both")
+
+
+@pytest.fixture(scope="session")
 def two_categories(tmp_path_factory: pytest.TempPathFactory, make_set: Callable[..., Path], products: Path) -> Path:
     """A set of two categories with their real defects, in batches of 3."""
     out = tmp_path_factory.mktemp("two") / "set"

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
+import cv2
 import pytest
 import torch
 from torch import Tensor
 
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.normals import RedrawnNormals, redraw_normals
 from anomalyhybrid.generation.pipeline import (
     Candidates,
-    CategoryPool,
     accepted_candidates,
     combine,
     draw_candidates,
-    redraw_normals,
 )
+from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.generation.quality import choose
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
@@ -206,20 +207,53 @@ def test_each_sample_is_drawn_by_its_own_decoder() -> None:
     assert (only.fused == by_name["ahd"]).all()
 
 
-def test_normals_are_redrawn_with_unedited_maps() -> None:
-    pool = _pool(_disc(0, 0, 0.7))
+@pytest.mark.parametrize("normals_as", ["full", "patch"])
+def test_normals_are_redrawn_with_unedited_maps(normals_as: Literal["full", "patch"]) -> None:
+    pool = _pool(_disc(0.3, -0.2, 0.6))
     seen: list[Tensor] = []
+    decoders = (INVERTING if normals_as == "full" else COPYING).decoders  # a patch shows the source branch alone
     model = cast(
-        Generator,
-        SimpleNamespace(encoder=lambda stacked: seen.append(stacked) or [stacked], decoders=INVERTING.decoders),
+        Generator, SimpleNamespace(encoder=lambda stacked: seen.append(stacked) or [stacked], decoders=decoders)
     )
-    target, reference, decoder, color, output = redraw_normals(model, pool, GenerateConfig(), "nut", INDICES)
+    drawn = redraw_normals(model, pool, GenerateConfig(normals_as=normals_as), "nut", INDICES)
     maps = torch.cat([pool.normals.depth_u8, pool.normals.edge_u8], dim=1).float() / 127.5 - 1
-    assert torch.allclose(seen[0][:, 3:], maps[target])
-    assert torch.equal(color, pool.normals.color_u8[reference].float() / 127.5 - 1)
-    assert torch.equal(output.fused, -color)
-    assert len(decoder) == len(INDICES)
-    assert (target != reference).any()
+    assert torch.allclose(seen[0][:, 3:], maps[drawn.target_index])
+    assert torch.equal(drawn.content, pool.normals.color_u8[drawn.reference_index].float() / 127.5 - 1)
+    assert torch.equal(drawn.fused, -drawn.content)
+    assert drawn.fusion_mask.eq(1).all()
+    assert drawn.decoder.unique().tolist() == [0, 1]
+    assert drawn.target_index.unique().tolist() == [0, 1, 2]
+    assert torch.equal(drawn.target_index, drawn.reference_index) == (normals_as == "patch")
+    assert drawn.patched.all() == drawn.patched.any() == (normals_as == "patch")
+
+
+def test_patches_lie_on_the_object_and_are_one_to_three() -> None:
+    thing, config = _disc(0.3, -0.2, 0.6), GenerateConfig(normals_as="patch", extent=(0.03, 0.1))
+    drawn = redraw_normals(INVERTING, _pool(thing), config, "nut", INDICES)
+    area = drawn.region_mask.sum((1, 2, 3))
+    assert set(drawn.region_mask.unique().tolist()) == {0.0, 1.0}
+    assert (area > 0).all()
+    assert (area < 0.5 * thing.sum()).all()
+    assert (drawn.region_mask <= dilate(thing, 1)).all()
+    parts = [cv2.connectedComponents(region[0].numpy().astype("uint8"))[0] - 1 for region in drawn.region_mask]
+    assert {1, 2, 3} <= set(parts)
+    whole = redraw_normals(INVERTING, _pool(thing), replace(config, normals_as="full"), "nut", INDICES)
+    assert whole.region_mask.all()
+
+
+def test_both_kinds_of_normals_take_turns() -> None:
+    pool = _pool(_disc(0, 0, 0.7))
+    both, full, patch = (
+        redraw_normals(INVERTING, pool, GenerateConfig(normals_as=kind), "nut", INDICES[3:])
+        for kind in ("both", "full", "patch")
+    )
+    assert both.patched.tolist() == [index % 2 == 1 for index in INDICES[3:]]
+    for field in fields(RedrawnNormals):
+        mixed, ones = getattr(both, field.name), both.patched
+        assert torch.equal(mixed[ones], getattr(patch, field.name)[ones]), field.name
+        assert torch.equal(mixed[~ones], getattr(full, field.name)[~ones]), field.name
+    alone = redraw_normals(INVERTING, pool, GenerateConfig(normals_as="both"), "nut", [INDICES[5]])
+    assert torch.equal(alone.region_mask[0], both.region_mask[2]), "whatever the batch"
 
 
 def test_candidates_choose_by_sample() -> None:

@@ -84,6 +84,25 @@ def test_regenerate_gives_identical_bytes_and_no_strays(
     assert contents(dataset) == before
 
 
+def test_normals_of_both_kinds_are_regenerated(tmp_path: Path, normals_of_both_kinds: Path) -> None:
+    for row in rows_of(normals_of_both_kinds):
+        image, told = _again(normals_of_both_kinds, row["id"], tmp_path / row["id"])
+        assert file_set(tmp_path / row["id"]) == {row["image"]}
+        assert image.read_bytes() == (normals_of_both_kinds / row["image"]).read_bytes()
+        assert not [text for text in told if "warning" in text]
+
+
+def test_a_set_from_before_there_were_patches_is_regenerated(tmp_path: Path, make_set: Make, products: Path) -> None:
+    out = make_set(tmp_path / "set", products / "nut", count=1, normals=2)
+    about = json.loads((out / DATASET).read_text())
+    assert about["config"].pop("normals_as") == "full"
+    (out / DATASET).write_text(json.dumps(about))
+    row = rows_of(out)[-1]
+    image, told = _again(out, row["id"], tmp_path / "again")
+    assert image.read_bytes() == (out / row["image"]).read_bytes()
+    assert not [text for text in told if "warning" in text]
+
+
 def test_several_images_are_regenerated_into_one_folder(tmp_path: Path, one_category: Path) -> None:
     rows = rows_of(one_category)[:2]
     for row in [*rows, rows[0]]:

@@ -226,6 +226,7 @@ def test_maps_by_another_extractor_are_refused(tmp_path: Path, make_set: Make, p
         ({"mixture": 1.5}, "mixture is 1.5"),
         ({"procedural": -0.1}, "procedural is -0.1"),
         ({"extent": (0.3, 0.1)}, "extent"),
+        ({"normals_as": "half"}, "normals_as is 'half'; give one of full, patch, both"),
     ],
 )
 def test_settings_out_of_range_name_value_and_limit(settings: dict, message: str) -> None:

@@ -124,6 +124,30 @@ def test_one_operation_and_decoder_alone(
     assert {row["decoder"] for row in rows_of(out)} == {decoder}
 
 
+def test_normals_whole_and_in_patches(normals_of_both_kinds: Path) -> None:
+    rows = rows_of(normals_of_both_kinds)
+    shares = []
+    for number, row in enumerate(rows):
+        source, out = data_root(normals_of_both_kinds), normals_of_both_kinds
+        target, image = read_png(source / row["target"]), read_png(out / row["image"])
+        differs = (image != target).any(axis=2)
+        assert (row["id"], row["defect"], row["operation"]) == (f"nut_n{number:06d}", "good", "none")
+        assert (row["label_mask"], row["mask_area"], row["changed_outside"]) == (None, 0, 0)
+        if number % 2:
+            shares.append(differs.mean())
+            assert (row["composition"], row["appearance"], row["reference"]) == ("region", "target", row["target"])
+            assert row["fusion_mask"] == 1
+            assert differs.any()
+            assert row["change_inside"] > 1, "inside the outline"
+        else:
+            assert (row["composition"], row["appearance"]) == ("full", "reference")
+            assert differs.mean() > 0.9
+    assert len(set(shares)) == 4, "each has its own outline"
+    assert max(shares) < 0.5
+    assert {path.parent.name for path in normals_of_both_kinds.rglob("*.png")} == {"good"}
+    assert len({row["seed"] for row in rows}) == 8
+
+
 def test_a_full_composition_may_change_all_but_keeps_the_region_as_mask(
     tmp_path: Path, make_set: Make, products: Path
 ) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from anomalyhybrid.data.loading import save_png
+from anomalyhybrid.data.loading import load_image, save_png
+from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation import writer
-from anomalyhybrid.generation.compose import Composed
+from anomalyhybrid.generation.compose import Composed, native_tensor, resized
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.pipeline import defect_seed, normal_seed
+from anomalyhybrid.generation.manifest import Row
+from anomalyhybrid.generation.normals import RedrawnNormals, normal_seed
+from anomalyhybrid.generation.pipeline import defect_seed
 from anomalyhybrid.generation.writer import SetWriter
 
 
@@ -35,8 +40,11 @@ def test_ids_of_similar_categories_differ(tmp_path: Path) -> None:
 
 def test_seeds_tell_images_apart() -> None:
     seeds = [defect_seed(0, "bolt", index, attempt) for index, attempt in product(range(3), range(3))]
-    seeds += [normal_seed(0, "bolt", index) for index in range(3)]
-    assert len(set(seeds)) == 12
+    seeds += [normal_seed(GenerateConfig(), "bolt", index) for index in range(3)]
+    seeds += [normal_seed(GenerateConfig(normals_as="patch"), "bolt", index) for index in range(3)]
+    assert len(set(seeds)) == 15
+    turns = [normal_seed(GenerateConfig(normals_as="both"), "bolt", index) for index in range(3)]
+    assert turns == [seeds[9], seeds[13], seeds[11]]
 
 
 @pytest.mark.parametrize("failing", [0, 1])
@@ -54,3 +62,54 @@ def test_image_and_mask_are_written_both_or_none(tmp_path: Path, monkeypatch: py
     with pytest.raises(DataError, match="full"):
         SetWriter._save_pair(tmp_path / "image.png", tmp_path / "mask.png", composed)
     assert list(tmp_path.iterdir()) == []
+
+
+def _patch(tmp_path: Path, target: np.ndarray, content: torch.Tensor, source: torch.Tensor) -> tuple[np.ndarray, Row]:
+    """Write a good image whose middle is redrawn, (12:30, 10:70) of 48 x 80 pixels."""
+    path = tmp_path / "good.png"
+    save_png(path, target)
+    region = torch.zeros(1, 1, 32, 32)
+    region[..., 8:20, 4:28] = 1
+    first = torch.zeros(1, dtype=torch.long)
+    drawn = RedrawnNormals(
+        patched=first == 0,
+        target_index=first,
+        reference_index=first,
+        decoder=first,
+        content=content,
+        source=source,
+        fusion_mask=torch.ones_like(region),
+        fused=source,
+        region_mask=region,
+    )
+    record = Record(path=path, relative=path.name, category="bolt", defect="good", mask_path=None, split="train")
+    own = replace(_writer("bolt", tmp_path / "set"), normals=[record])
+    (row,) = own.write_normals(drawn, [7])
+    return load_image(tmp_path / "set" / row.image).pixels, row
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [0, 3, 4], ids=["grey", "rgb", "rgba"])
+def test_a_patch_changes_its_outline_and_not_one_pixel_elsewhere(tmp_path: Path, dtype: type, channels: int) -> None:
+    shape = (48, 80, channels) if channels else (48, 80)
+    target = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+    nothing = torch.zeros(1, 3, 32, 32)
+    image, row = _patch(tmp_path, target, nothing, nothing + 0.9)
+    inside = np.zeros((48, 80), bool)
+    inside[12:30, 10:70] = True
+    assert (image.shape, image.dtype) == (target.shape, target.dtype)
+    assert np.array_equal(image[~inside], target[~inside])
+    assert (image != target)[inside].mean() > 0.7
+    assert channels != 4 or np.array_equal(image[..., 3], target[..., 3])
+    assert (row.changed_outside, row.mask_area, row.label_mask) == (0, 0, None)
+    assert (row.target, row.reference, row.appearance, row.composition) == ("good.png", "good.png", "target", "region")
+    assert row.change_inside > 10
+
+
+def test_a_patch_keeps_the_detail_that_the_network_cannot_see(tmp_path: Path) -> None:
+    target = np.full((48, 80, 3), 128, np.uint8)
+    target[:, ::2] += 20
+    small = resized(native_tensor(target), 32, 32)
+    image, row = _patch(tmp_path, target, small, small)  # what a perfect source branch draws
+    assert np.abs(image.astype(int) - target).max() <= 3
+    assert row.change_inside < 3

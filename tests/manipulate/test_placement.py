@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.manipulate.operations import region_frame
-from anomalyhybrid.manipulate.placement import object_point, suit_placement
+from anomalyhybrid.manipulate.placement import lit_part, object_point, suit_placement
 from anomalyhybrid.manipulate.reference import place
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.ops.draws import Draws
@@ -157,3 +157,17 @@ def test_a_placement_is_a_similarity_of_moderate_scale() -> None:
     scale = squared.rsqrt()
     assert scale.min() >= 0.59
     assert scale.max() <= 1.41
+
+
+def test_structures_are_placed_where_the_object_is_lit() -> None:
+    color = torch.full((3, 3, 64, 64), -1.0)
+    color[0, :, :, 32:] = 0.5  # half lit
+    color[1, :, :2, :2] = 0.5  # hardly any
+    color[2] = 0.5
+    whole = torch.ones(3, 1, 64, 64)
+    lit = lit_part(color, whole)
+    assert lit[0, 0, :, :24].sum() == 0
+    assert lit[0, 0, :, 40:].all()
+    assert lit[1].all(), "hardly anything is lit: all of it stays"
+    assert lit[2].all()
+    assert not (lit_part(color, torch.zeros(3, 1, 64, 64)) > 0).any()

@@ -14,8 +14,9 @@ from evaluation_trees import TINY, source_of, split_of, widget
 
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
-from anomalyhybrid.recipes.evaluation.data import read_categories, with_kinds
+from anomalyhybrid.recipes.evaluation.data import read_categories, split_category, with_kinds
 from anomalyhybrid.recipes.evaluation.pictures import eroded_mask
+from anomalyhybrid.recipes.sources import read_sources
 
 
 def _names(records) -> list[str]:
@@ -131,6 +132,57 @@ def test_training_image_among_the_test_images(tmp_path: Path) -> None:
     shutil.copy(folder / "train" / "good" / "001.png", folder / "test" / "good" / "007.png")
     with pytest.raises(DataError, match=r"training images too.*\n.*test/good/007.png is train/good/001.png"):
         source_of(folder)
+
+
+def _repeat(folder: Path, name: str, copy: str, gain: float) -> None:
+    """Another exposure of a scratch under another name."""
+    for place, suffix, factor in (("test", "", gain), ("ground_truth", "_mask", 1.0)):
+        pixels = cv2.imread(str(folder / place / "scratch" / f"{name}{suffix}.png"))
+        assert pixels is not None
+        cv2.imwrite(str(folder / place / "scratch" / f"{copy}{suffix}.png"), np.rint(pixels * factor).astype(np.uint8))
+
+
+def _spread_scratches(folder: Path) -> None:
+    """Six scratches far from each other, so that masks tell them apart."""
+    for index, (y, x) in enumerate([(8, 8), (8, 32), (8, 56), (40, 8), (40, 32), (40, 56)]):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[y - 4 : y + 4, x - 4 : x + 4] = 255
+        pixels = cv2.imread(str(folder / "train" / "good" / f"{index:03d}.png"))
+        assert pixels is not None
+        pixels[mask > 0] = 250
+        cv2.imwrite(str(folder / "test" / "scratch" / f"{index:03d}.png"), pixels)
+        cv2.imwrite(str(folder / "ground_truth" / "scratch" / f"{index:03d}_mask.png"), mask)
+
+
+def test_exposures_of_one_defect_stay_on_one_side_and_it_is_said(tmp_path: Path) -> None:
+    folder = widget(tmp_path)
+    _spread_scratches(folder)
+    before = source_of(folder)
+    assert before.notes == ()
+    for copy in ("006", "007", "008"):
+        _repeat(folder, "000", copy, 0.7)
+    told: list[str] = []
+    source = read_categories([folder], TINY, announce=told.append)[0]
+    assert told[-1] == "widget: 12 defects are of 9 different originals; near-duplicates stay on one side"
+    data = split_category(source, TINY, 0)
+    scratches = [name for name in _names(data.base_records) if name.startswith("scratch")]
+    assert scratches == ["scratch/000.png", "scratch/006.png", "scratch/007.png", "scratch/008.png"]
+    assert data.notes == ("12 defects are of 9 different originals; near-duplicates stay on one side",)
+    held = split_category(source, replace(TINY, validation_share=0.5), 0)
+    assert held.validation is None  # the four are one group, of which no part may be held out
+    sources = read_sources([folder], [folder], base_part="sorted", seed=0, skip_unreadable=False, announce=told.append)
+    assert {record.path for record in sources.base} == {record.path for record in data.base_records}
+    assert told[-1].startswith("widget: 12 defects are of 9")
+
+
+def test_good_test_images_that_nearly_equal_training_images_are_said(tmp_path: Path) -> None:
+    folder = widget(tmp_path)
+    pixels = cv2.imread(str(folder / "train" / "good" / "003.png"))
+    assert pixels is not None
+    cv2.imwrite(str(folder / "test" / "good" / "001.png"), np.rint(pixels * 0.8).astype(np.uint8))
+    data = split_of(folder)
+    assert data.notes == ("1 of 2 good test images nearly equal a good training image",)
+    assert len(data.test_records) == 8  # it stays
 
 
 def test_unknown_category_names_the_nearest(tmp_path: Path) -> None:

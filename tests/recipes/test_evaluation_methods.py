@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from evaluation_trees import TINY, bench_of, split_of, widget
 
-from anomalyhybrid.data.loading import load_image
+from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.reading import read_data
 from anomalyhybrid.errors import ConfigError, DataError, WeightsError
 from anomalyhybrid.evaluation.config import METHODS, EvaluateConfig
 from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.manifest import DATASET, FORMAT, Row
+from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.recipes.evaluation import methods, sets
 from anomalyhybrid.recipes.evaluation.methods import Entry, checkpoint_of, entries, method_samples
-from anomalyhybrid.recipes.evaluation.sets import generator_file
+from anomalyhybrid.recipes.evaluation.sets import generator_file, redrawn_normals
 from anomalyhybrid.recipes.evaluation.views import write_view
 
 
@@ -103,22 +109,94 @@ def test_a_set_is_asked_for_with_base_images_or_without(tmp_path: Path, monkeypa
     monkeypatch.setattr(sets, "generate", generate)
     monkeypatch.setattr(sets, "generator_file", lambda run: Path(__file__))
     data, bench = split_of(widget(tmp_path)), bench_of(tmp_path / "out", run="few", zero_run="zero")
-    for name in ("ours", "ours+", "ours_zero"):
+    for name in ("ours", "ours+", "ours_zero", "ours_zero+"):
         with pytest.raises(KeyboardInterrupt):
             method_samples(_line(name, replace(TINY, normals=3, appearance="target")), data, 5, bench)
     runs, bases, configs, folders = zip(*asked, strict=True)
-    assert runs == ("few", "few", "zero")
-    assert [len(base) for base in bases] == [1, 1, 0]
+    assert runs == ("few", "few", "zero", "zero")
+    assert [len(base) for base in bases] == [1, 1, 0, 0]
     assert {(config.count, config.normals, config.seed, config.appearance) for config in configs} == {
         (6, 0, 5, "target")
     }
     assert folders[0] == folders[1] == tmp_path / "out" / "sets" / "ours" / "seed_5" / "widget"
-    assert folders[2] == tmp_path / "out" / "sets" / "ours_zero" / "seed_5" / "widget"
+    assert folders[2] == folders[3] == tmp_path / "out" / "sets" / "ours_zero" / "seed_5" / "widget"
+
+
+def _patching(run, data, out, *, config, **_):
+    """A stand-in for `generate`: the view's first good images again, each with a lighter patch if it is to have one."""
+    root = data[0].parent
+    out.mkdir(parents=True)
+    targets = sorted((data[0] / "train" / "good").iterdir())
+    for index in range(config.normals):
+        pixels = load_image(targets[index % 2]).pixels.copy()
+        patched = config.normals_as == "patch" or (config.normals_as == "both" and index % 2 == 1)
+        pixels[4 : 6 + index] += np.uint8(20 if patched else 40)
+        save_png(out / f"{index}.png", pixels)
+        row = dict.fromkeys(Row.__dataclass_fields__, 0) | {
+            "label_mask": None,
+            "image": f"{index}.png",
+            "defect": "good",
+        }
+        row |= {"target": targets[index % 2].relative_to(root).as_posix()}
+        row |= {"composition": "region" if patched else "full", "category": run}
+        append_rows(out, [Row(**row)])
+    (out / DATASET).write_text(json.dumps({"format": FORMAT, "data_root": str(root)}))
+
+
+def test_redrawn_normals_of_a_native_view_know_their_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sets, "generate", _patching)
+    monkeypatch.setattr(sets, "generator_file", lambda run: Path(__file__))
+    config = replace(TINY, normals=3, native=True)
+    data, bench = split_of(widget(tmp_path), config), bench_of(tmp_path / "out")
+    redrawn = redrawn_normals(data, config, 1, bench, run="some", held=False, normals_as="patch")
+    assert redrawn is not None
+    assert torch.equal(redrawn.target_u8, data.train_good.image_u8[[0, 1, 0]])
+    assert redrawn.region_u8.any((1, 2, 3)).all()
+    assert not redrawn.region_u8[:, :, 16:].any()
+
+
+def test_redrawn_normals_know_where_they_were_redrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sets, "generate", _patching)
+    monkeypatch.setattr(sets, "generator_file", lambda run: Path(__file__))
+    data, bench, config = split_of(widget(tmp_path)), bench_of(tmp_path / "out"), replace(TINY, normals=4)
+    for kind, held in product(("full", "patch", "both"), (False, True)):
+        redrawn = redrawn_normals(data, config, 1, bench, run="some", held=held, normals_as=kind)
+        assert redrawn is not None
+        own = data.calibration if held else data.train_good
+        for place in range(4):
+            lighter = 20 if kind == "patch" or (kind == "both" and place % 2 == 1) else 40
+            region = torch.zeros(32, 32, dtype=torch.uint8)
+            region[4 : 6 + place] = 255
+            assert torch.equal(redrawn.target_u8[place], own.image_u8[place % 2])
+            assert torch.equal(redrawn.image_u8[place], own.image_u8[place % 2] + region // 255 * lighter)
+            assert torch.equal(redrawn.region_u8[place, 0], region)
+    assert len(list((tmp_path / "out" / "sets").iterdir())) == 6
+    assert redrawn_normals(data, TINY, 1, bench, run="some", held=True, normals_as="full") is None
+
+
+def test_with_generated_good_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, bool, str]] = []
+
+    def redraw(data, config, seed, bench, *, run, held, normals_as):
+        asked.append((run, held, normals_as))
+        return sets.Redrawn(image_u8=data.base.image_u8[:2], target_u8=data.base.image_u8[:2])
+
+    monkeypatch.setattr(methods, "redrawn_normals", redraw)
+    monkeypatch.setattr(methods, "written_set", lambda *_, **__: tmp_path)
+    monkeypatch.setattr(methods, "generator_file", lambda run: Path(__file__))
+    monkeypatch.setattr(methods, "read_rows", lambda folder: [SimpleNamespace(label_mask="a", accepted=True)])
+    data, bench = split_of(widget(tmp_path)), bench_of(tmp_path / "out", run="few", zero_run="zero")
+    monkeypatch.setattr(methods, "read_samples", lambda *_: data.base)
+    for name in ("ours", "ours+", "ours_zero", "ours_zero+"):
+        made = method_samples(_line(name, replace(TINY, normals=2)), data, 0, bench)
+        assert (made.normals_u8 is not None) == name.endswith("+")
+    method_samples(_line("ours+", replace(TINY, normals=2, normals_as="full")), data, 0, bench)
+    assert asked == [("few", False, "both"), ("zero", False, "both"), ("few", False, "full")]
 
 
 def test_lines_of_the_tables() -> None:
     assert [line.method for line in entries(replace(TINY, normals=1))] == list(METHODS)
-    assert "ours+" not in [line.method for line in entries(TINY)]  # it needs generated good images
+    assert not {"ours+", "ours_zero+"} & {line.method for line in entries(TINY)}  # they need generated good images
     five = entries(replace(TINY, table=5))
     assert [(line.label, line.config.decoders) for line in five] == [
         ("AHD", ("ahd",)),
@@ -133,7 +211,8 @@ def test_lines_of_the_tables() -> None:
         ("merge + remove + replace", 0.0, True),
         ("merge + remove + replace + tps", 0.25, True),
     ]
-    assert "ours+" not in [line.method for line in entries(replace(TINY, table=1, normals=1))]
+    one = {line.method for line in entries(replace(TINY, table=1, normals=1))}
+    assert one == set(METHODS) - {"ours+", "ours_zero+"}
     assert {line.method for line in seven} == {"ours_zero"}
     assert len({line.key for line in (*five, *seven)}) == 8
     with pytest.raises(ConfigError, match="table 5 varies one generating method"):
@@ -166,6 +245,9 @@ def test_a_run_that_may_have_seen_the_test_images_is_said(tmp_path: Path) -> Non
         ({"methods": ("crop_past",)}, "did you mean 'crop_paste'"),
         ({"methods": ("ours", "ours")}, "give each once"),
         ({"methods": ("ours+",), "normals": 0}, "evaluate.normals is 0"),
+        ({"methods": ("nsa", "ours_zero+"), "normals": 0}, r"'ours_zero\+' trains .* evaluate.normals is 0"),
+        ({"methods": ("ours_zero+",), "table": 1}, r"'ours_zero\+' .* it is for tables 2 and 4"),
+        ({"normals_as": "half"}, "full, patch, both"),
         ({"table": 8}, "one of 1 to 7"),
         ({"seeds": ()}, "evaluate.seeds is empty"),
         ({"size": 100}, "multiple of 32"),

@@ -14,7 +14,7 @@ from evaluation_trees import TINY, bench_of, split_of, widget
 from safetensors.torch import save_file
 
 from anomalyhybrid.data.loading import save_png
-from anomalyhybrid.errors import DataError, WeightsError
+from anomalyhybrid.errors import DataError, WeightsError, WeightsNotFoundError
 from anomalyhybrid.evaluation.features import FeatureNetwork, FeatureOutput
 from anomalyhybrid.evaluation.generation_quality import QualityNetworks
 from anomalyhybrid.evaluation.lpips import HEAD_SHA256
@@ -230,7 +230,7 @@ def only_vgg16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def load(name, *, weights=None, device="cpu"):
         asked.append(name)
         if name != "vgg16":
-            raise WeightsError(f"no {name}")
+            raise WeightsNotFoundError(f"no {name}")
         return FeatureNetwork(name=name, sha256="cd" * 32, stand_in="a stand-in", device=CPU, compute=features)
 
     monkeypatch.setenv("ANOMALYHYBRID_CACHE", str(tmp_path / "cache"))
@@ -266,13 +266,21 @@ def test_imagenet_weights_are_used_and_recorded(tmp_path: Path, only_vgg16: list
     assert (used.sha256, used.stand_in) == (sha256_of(path), "")
 
 
+def test_weights_that_are_there_must_be_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANOMALYHYBRID_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match="no file at the given path"):  # also for auto
+        load_networks(replace(ONE, inception_weights=str(tmp_path / "x.pth")), CPU)
+    damaged = tmp_path / "weights-inception-2015-12-05-6726825d.pth"
+    damaged.write_bytes(b"half a file")
+    with pytest.raises(WeightsError, match="weights-inception"):  # no other network in its place
+        load_networks(ONE, CPU)
+
+
 def test_missing_weights_name_all_places(tmp_path: Path, only_vgg16: list[str]) -> None:
     with pytest.raises(WeightsError, match=r"'AlexNet' not found.*\n.*explicit path.*\n.*cache"):
         load_networks(ONE, CPU)
     with pytest.raises(WeightsError, match="no inception"):
         load_networks(replace(ONE, features="inception"), CPU)
-    with pytest.raises(WeightsError, match="no inception"):  # a given path must be right, also for auto
-        load_networks(replace(ONE, inception_weights="x.pth"), CPU)
     given = drawn_alex(tmp_path) | {"resnet34_weights": str(tmp_path / "none.safetensors")}
     with pytest.raises(WeightsError, match="no file at the given path"):
         load_networks(replace(ONE, **given), CPU)

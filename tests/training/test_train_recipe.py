@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tiny_runs import TINY, tensors, tiny_generator, train_config
 from anomalyhybrid.errors import CheckpointError, ConfigError, WeightsError
 from anomalyhybrid.models.generator import load_generator, save_generator
 from anomalyhybrid.models.perceptual import VggFeatures
+from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes import shipped_generator
 from anomalyhybrid.recipes import training as recipe
 from anomalyhybrid.training.config import TrainConfig
@@ -56,6 +58,24 @@ def test_a_run_from_folders_and_its_resume(folders: tuple[Path, Path, Path], tmp
     train(whole, config(steps=3), base_set=[data])
     one, other = tensors(out), tensors(whole[1])
     assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+def test_the_real_defects_behind_a_generator_are_recorded(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    data, out, cache = folders
+
+    def recorded(run: Path, start: str = "scratch", **more) -> list[str] | None:
+        train((data, run, cache), config(start=start), **more)
+        known = load_generator(run / "generator.safetensors")[1][recipe.BASE_IMAGES]
+        return json.loads(known) if known else None
+
+    assert recorded(out) == []
+    defects = {sha256_of(path) for path in (data / "test" / "dent").iterdir()}
+    assert set(recorded(tmp_path / "few", base_set=[data]) or ()) == defects
+    few = str(tmp_path / "few" / "generator.safetensors")
+    assert set(recorded(tmp_path / "later", start=few) or ()) == defects, "a start's are inherited"
+    unknown = tmp_path / "unknown.safetensors"
+    save_generator(unknown, tiny_generator(seed=8), {}, half=False)
+    assert recorded(tmp_path / "unsure", start=str(unknown)) is None
 
 
 @pytest.mark.parametrize(

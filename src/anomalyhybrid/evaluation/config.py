@@ -12,11 +12,13 @@ from anomalyhybrid.errors import ConfigError
 FEW_SHOT = ("ours", "ours+", "base_third", "crop_paste")
 """Methods that use the base set: generated, the same with generated good images (AnoHybrid+), the real base third
 alone, and CropPaste."""
-ZERO_SHOT = ("ours_zero", "cut_paste", "perlin", "nsa")
+ZERO_SHOT = ("ours_zero", "ours_zero+", "cut_paste", "perlin", "nsa")
 """Methods that use good images only."""
 METHODS = (*FEW_SHOT, *ZERO_SHOT)
-GENERATING = ("ours", "ours+", "ours_zero")
+GENERATING = ("ours", "ours+", "ours_zero", "ours_zero+")
 """Methods whose images a generator makes."""
+PLUS = ("ours+", "ours_zero+")
+"""Those of them that add generated good images to a detector's training (AnoHybrid+)."""
 LABELS = MappingProxyType(
     {
         "ours": "ours (few-shot)",
@@ -24,6 +26,7 @@ LABELS = MappingProxyType(
         "base_third": "real base third",
         "crop_paste": "CropPaste",
         "ours_zero": "ours (zero-shot)",
+        "ours_zero+": "ours + generated good images (zero-shot)",
         "cut_paste": "CutPaste",
         "perlin": "Perlin + texture",
         "nsa": "NSA",
@@ -56,7 +59,10 @@ class EvaluateConfig:
     count: int = 1000
     """Defect images that a method makes for each category."""
     normals: int = 100
-    """Generated good images: so many train AnoHybrid+, so many others test for false alarms; 0 for neither."""
+    """Generated good images: so many train AnoHybrid+, so many others of each kind test for false alarms; 0 for
+    neither."""
+    normals_as: Literal["full", "patch", "both"] = "both"
+    """Those that train AnoHybrid+: redrawn whole (the paper), in patches that are no defects, or both in turn."""
     base_split: Literal["sorted", "random"] = "sorted"
     """Base set: the first third of each defect type, or a seeded random one (the paper)."""
     with_base: bool = False
@@ -149,8 +155,9 @@ class EvaluateConfig:
             raise ConfigError(f"evaluate.mixture is {self.mixture}; it must lie in [0, 1]")
         if self.centres_as_bytes and self.mode == "fixed":
             raise ConfigError("evaluate.centres_as_bytes repeats a quirk; use it with mode as_published")
-        if self.table not in (2, 4) and "ours+" in self.methods:
-            raise ConfigError("method 'ours+' adds good images to a detector's training; it is for tables 2 and 4")
+        plus = next((method for method in self.methods if method in PLUS), None)
+        if plus and self.table not in (2, 4):
+            raise ConfigError(f"method {plus!r} adds good images to a detector's training; it is for tables 2 and 4")
         if not 0 <= self.validation_share < 1:
             raise ConfigError(f"evaluate.validation_share is {self.validation_share}; it must lie in [0, 1)")
         if self.mode == "as_published" and self.validation_share:
@@ -163,8 +170,8 @@ class EvaluateConfig:
         for method in self.methods:
             if method not in METHODS:
                 raise ConfigError(f"evaluate.methods has {method!r}{nearest(method, METHODS)}")
-        if self.normals == 0 and "ours+" in self.methods:
-            raise ConfigError("method 'ours+' trains on generated good images, but evaluate.normals is 0; raise it")
+        if plus and self.normals == 0:
+            raise ConfigError(f"method {plus!r} trains on generated good images, but evaluate.normals is 0; raise it")
         self.dataset_names()
 
     @staticmethod
@@ -200,6 +207,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "features": ("auto", "inception", "efficientnet_lite2", "vgg16"),
     "centres": ("test", "base"),
     "singletons": ("zero", "drop"),
+    "normals_as": ("full", "patch", "both"),
     "appearance": ("auto", "target", "reference", "blend"),
 }
 _LEAST = {

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalyhybrid.errors import ConfigError, DataError, WeightsError
+from anomalyhybrid.errors import ConfigError, DataError, WeightsError, WeightsNotFoundError
 from anomalyhybrid.evaluation.lpips import Vgg16Trunk
 from anomalyhybrid.models.dinov2 import DINOV2_BASE, WEIGHTS, find_dinov2, load_dinov2
 from anomalyhybrid.models.efficientnet_lite import EFFICIENTNET_LITE2_FILE, EfficientNetLite2
@@ -208,9 +208,9 @@ def _find(
             return path
         except (OSError, RuntimeError) as error:
             tried.append(f"hub: {url}: {error}")
-            raise WeightsError(missing_message(title, tried, put=put)) from error
+            raise WeightsNotFoundError(missing_message(title, tried, put=put)) from error
     tried.append(f"hub: {'not allowed (allow_hub)' if url else 'none is known for it'}")
-    raise WeightsError(missing_message(title, tried, put=put))
+    raise WeightsNotFoundError(missing_message(title, tried, put=put))
 
 
 def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:

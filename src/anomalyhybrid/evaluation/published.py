@@ -188,6 +188,35 @@ def published_beside(result: Result, figure_name: str) -> tuple[Published, ...]:
     return () if why_not_comparable(result, figure_name) else _printed(result, figure_name)
 
 
+_PUBLISHED_OPTIONS = MappingProxyType(
+    {
+        "size": 256,
+        "count": 1000,
+        "epochs": 200,
+        "samples_per_epoch": 500,
+        "width": 64,
+        "batch_size": 8,
+        "classifier_epochs": 30,
+        "classifier_width": 64,
+        "with_base": False,
+    }
+)  # PROTOCOL.md
+
+
+def departures(result: Result) -> str:
+    """Say in which settings a result departs from the published protocol.
+
+    Returns:
+        One sentence; empty where all of them agree.
+    """
+    other = [
+        f"{name} {result.options[name]} (published: {value})"
+        for name, value in _PUBLISHED_OPTIONS.items()
+        if name in result.options and result.options[name] != value
+    ]
+    return f"Published values were measured with other settings than ours: {', '.join(other)}." if other else ""
+
+
 def has_all_categories(result: Result) -> bool:
     """Whether a result holds as many categories, all of one data set, as a printed mean is over."""
     datasets = {result.datasets.get(category, "") for category in result.categories}

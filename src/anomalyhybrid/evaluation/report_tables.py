@@ -12,6 +12,7 @@ from anomalyhybrid.evaluation.published import (
     CATEGORIES,
     MEAN,
     Published,
+    departures,
     has_all_categories,
     published_beside,
     why_not_comparable,
@@ -216,7 +217,7 @@ def _published_lines(result: Result, figure: Figure) -> tuple[tuple[Line, ...], 
         texts += [values.get(MEAN, "–") if all_there else "–"] * several
         if set(texts) != {"–"}:
             lines.append(Line(label, tuple(Cell(text) for text in texts)))
-    notes = [_PRINTED]
+    notes = [note for note in (_PRINTED, departures(result)) if note]
     for dataset in dict.fromkeys(entry.dataset for entry in beside if entry.category == MEAN and not all_there):
         own = [entry for entry in beside if (entry.category, entry.dataset) == (MEAN, dataset)]
         means = "; ".join(f"{entry.label} {printed(entry)}" for entry in own)

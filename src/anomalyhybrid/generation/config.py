@@ -17,6 +17,9 @@ class GenerateConfig:
     """Defect images for each category."""
     normals: int = 0
     """Generated good images for each category."""
+    normals_as: Literal["full", "patch", "both"] = "full"
+    """`full` redraws whole good images with another's appearance (the paper), `patch` a good image from itself inside
+    outlines only: the generator's fingerprint without a defect; `both` in turn."""
     decoders: tuple[Literal["ahd", "ahe"], ...] = ("ahd", "ahe")
     """Decoder groups to use, in equal shares."""
     operations: tuple[Literal["merge", "remove", "replace", "tps"], ...] = (
@@ -79,6 +82,7 @@ class GenerateConfig:
         for name, allowed in (
             ("appearance", ("auto", "target", "reference", "blend")),
             ("composition", ("region", "full")),
+            ("normals_as", ("full", "patch", "both")),
             ("base_split", ("sorted", "random", "all")),
         ):
             if getattr(self, name) not in allowed:

@@ -9,17 +9,15 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.augment.pseudo import foreign_reference
-from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, visible_region
 from anomalyhybrid.manipulate.operations import edit_maps
-from anomalyhybrid.manipulate.placement import object_point, suit_placement
+from anomalyhybrid.manipulate.placement import lit_part, object_point, suit_placement
 from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, place
-from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws, constant
-from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise, soft_alpha
 from anomalyhybrid.ops.structures import draw_structures
 from anomalyhybrid.seeding import derive, stream
@@ -28,21 +26,6 @@ from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 MARGIN = 1.2  # by which a candidate exceeds the least change, since native pixels change a little less
 LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601, as grey images are written
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
-
-
-@dataclass(frozen=True, slots=True)
-class CategoryPool:
-    """Images of one category on the generating device.
-
-    Attributes:
-        normals: Good images; targets and donors of normal appearance.
-        base: Real defects, or None.
-        symmetry: Moves that keep the product's look.
-    """
-
-    normals: ImageSet
-    base: ImageSet | None
-    symmetry: Symmetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +73,6 @@ def combine(change: Callable[..., Tensor], *candidates: Candidates) -> Candidate
     return Candidates(plan=plan, **{f.name: each(f.name, candidates) for f in fields(Candidates) if f.name != "plan"})
 
 
-def _pick(draws: Draws, count: int) -> Tensor:
-    return (draws.uniform() * count).long().clamp_max(count - 1)
-
-
-def _maps(images: ImageSet, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Colour, depth and edge of chosen images as model values."""
-    maps = (images.color_u8, images.depth_u8, images.edge_u8)
-    color, depth, edge = (signed_from_u8(values[index]) for values in maps)
-    return color, depth, edge
-
-
-def _mask(values_u8: Tensor, index: Tensor) -> Tensor:
-    return (values_u8[index] > 127).float()
-
-
 def _cropped(draws: Draws, region_mask: Tensor) -> Tensor:
     """Cut some regions by a random outline through one of their own points."""
     size = region_mask.shape[-1]
@@ -122,10 +90,10 @@ def _real_reference(
 ) -> tuple[Reference, Tensor, Tensor]:
     """Place real defects on the targets; the references, their indices and their placements."""
     assert pool.base is not None
-    index = _pick(draws, len(pool.base))
-    color, depth, edge = _maps(pool.base, index)
-    region = _mask(pool.base.region_u8, index)
-    its_object = _mask(pool.base.object_u8, index)
+    index = pick(draws, len(pool.base))
+    color, depth, edge = maps_of(pool.base, index)
+    region = mask_of(pool.base.region_u8, index)
+    its_object = mask_of(pool.base.object_u8, index)
     matrix = suit_placement(draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region)
     placed = place(color, depth, edge, region, matrix)
     own = (region * its_object).sum(dim=(1, 2, 3)) / region.sum(dim=(1, 2, 3)).clamp_min(1)
@@ -134,15 +102,19 @@ def _real_reference(
     return replace(placed, region_mask=_cropped(draws, on_object)), index, matrix
 
 
+def place_structure(draws: Draws, config: GenerateConfig, object_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw centres on the targets' objects, float (B, 2), and half sizes, float (B,), of procedural outlines."""
+    inner = erode(object_mask, max(1, round(object_mask.shape[-1] / 64)))
+    inner = choose(inner.sum(dim=(1, 2, 3)) > 0, inner, object_mask)  # thin objects have no inside
+    return object_point(draws, inner), draws.log_uniform(*config.extent)
+
+
 def _procedural_reference(
     draws: Draws, config: GenerateConfig, plan: Plan, maps: tuple[Tensor, Tensor, Tensor], object_mask: Tensor
 ) -> Reference:
     """Draw structures on the targets' objects."""
     color, depth, edge = maps
-    inner = erode(object_mask, max(1, round(color.shape[-1] / 64)))
-    inner = choose(inner.sum(dim=(1, 2, 3)) > 0, inner, object_mask)  # thin objects have no inside
-    center = object_point(draws, inner)
-    extent = draws.log_uniform(*config.extent)
+    center, extent = place_structure(draws, config, lit_part(color, object_mask))
     structure = draw_structures(draws, plan.kind, center, extent, *color.shape[-2:])
     reference = from_structure(draws, structure, color, depth, edge)
     return replace(reference, region_mask=reference.region_mask * dilate(object_mask, 1))
@@ -152,8 +124,8 @@ def _appearance(
     draws: Draws, plan: Plan, pool: CategoryPool, target: Tensor, reference: Reference
 ) -> tuple[Tensor, Tensor]:
     """C_r by mode, and the normal image that gives it where mode is ``reference`` and no real defect is used."""
-    donor = _pick(draws, len(pool.normals))
-    foreign, _, _ = _maps(pool.normals, donor)
+    donor = pick(draws, len(pool.normals))
+    foreign, _, _ = maps_of(pool.normals, donor)
     whole = choose(plan.uses_base, reference.color, foreign)
     options = {"target": target, "reference": whole, "blend": blended(target, reference)}
     color = options[APPEARANCES[0]]
@@ -162,7 +134,7 @@ def _appearance(
     return color, donor
 
 
-def _redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder], decoder_B: Tensor) -> DecoderOutput:
+def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder], decoder_B: Tensor) -> DecoderOutput:
     """Run each sample through its own decoder group; the encoder runs once."""
     stacked = conditions.stacked()
     device = stacked.device.type
@@ -193,12 +165,12 @@ def _choose_reference(
     Returns:
         The references, their indices (the target's own for procedural ones), and their placements.
     """
-    maps = _maps(pool.normals, target_index)
-    object_mask = _mask(pool.normals.object_u8, target_index)
+    maps = maps_of(pool.normals, target_index)
+    object_mask = mask_of(pool.normals.object_u8, target_index)
     reference = _procedural_reference(draws, config, plan, maps, object_mask)
-    donor_index = _pick(draws, len(pool.normals))
+    donor_index = pick(draws, len(pool.normals))
     nothing = torch.zeros_like(object_mask)
-    patch = foreign_reference(draws, Reference(*_maps(pool.normals, donor_index), region_mask=nothing))
+    patch = foreign_reference(draws, Reference(*maps_of(pool.normals, donor_index), region_mask=nothing))
     reference = replace(patch, region_mask=reference.region_mask).where(plan.foreign, reference)
     index = choose(plan.foreign, donor_index, target_index)
     matrix = torch.eye(2, 3, device=target_index.device).expand(len(target_index), 2, 3)
@@ -250,14 +222,14 @@ def draw_candidates(
         decoders=len(config.decoders),
         remove_real=config.remove_real,
     )
-    target_index = _pick(draws, len(pool.normals))
-    maps = _maps(pool.normals, target_index)
+    target_index = pick(draws, len(pool.normals))
+    maps = maps_of(pool.normals, target_index)
     reference, reference_index, matrix = _choose_reference(draws, pool, config, plan, target_index)
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
     color, donor = _appearance(draws, plan, pool, maps[0], reference)
     borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
     reference_index = choose(borrowed, donor, reference_index)
-    output = _redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
+    output = redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
     change = mean_change(maps[0], _as_composed(maps[0], output.fused, region), region)
@@ -297,31 +269,6 @@ def accepted_candidates(
     return best
 
 
-@torch.inference_mode()
-def redraw_normals(
-    model: Generator, pool: CategoryPool, config: GenerateConfig, category: str, indices: Sequence[int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput]:
-    """Redraw good images with unedited maps and the appearance of another good image.
-
-    Returns:
-        Target indices, reference indices, decoder indices, C_r, and the outputs.
-    """
-    device = pool.normals.color_u8.device
-    streams = [stream(config.seed, "normal", category, index) for index in indices]
-    draws = Draws.from_streams(streams, columns=64).to(device)
-    target, reference = _pick(draws, len(pool.normals)), _pick(draws, len(pool.normals))
-    decoder = draws.choice([1.0] * len(config.decoders))
-    color, _, _ = _maps(pool.normals, reference)
-    _, depth, edge = _maps(pool.normals, target)
-    output = _redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, decoder)
-    return target, reference, decoder, color, output
-
-
 def defect_seed(seed: int, category: str, index: int, attempt: int) -> int:
     """Seed of the stream that a defect image came from, as the manifest records it."""
     return derive(seed, "image", category, index, attempt)
-
-
-def normal_seed(seed: int, category: str, index: int) -> int:
-    """Seed of the stream that a generated good image came from, as the manifest records it."""
-    return derive(seed, "normal", category, index)

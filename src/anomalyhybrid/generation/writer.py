@@ -19,7 +19,8 @@ from anomalyhybrid.data.records import GOOD, Record
 from anomalyhybrid.generation.compose import Composed, at_native_size, compose, native_region, native_tensor, resized
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
-from anomalyhybrid.generation.pipeline import Candidates, defect_seed, normal_seed
+from anomalyhybrid.generation.normals import RedrawnNormals, normal_seed
+from anomalyhybrid.generation.pipeline import Candidates, defect_seed
 from anomalyhybrid.manipulate.operations import OPERATIONS
 from anomalyhybrid.manipulate.policy import APPEARANCES, FOREIGN, procedural_name
 from anomalyhybrid.manipulate.reference import Reference, blended
@@ -157,31 +158,23 @@ class SetWriter:
         nothing = torch.zeros_like(region)
         return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
 
-    def write_normals(
-        self,
-        drawn: tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput],
-        indices: Sequence[int],
-        only: str | None = None,
-    ) -> list[Row]:
-        """Finish and write redrawn good images, as `redraw_normals` gives them (moved to the CPU), or `only` one."""
+    def write_normals(self, drawn: RedrawnNormals, indices: Sequence[int], only: str | None = None) -> list[Row]:
+        """Finish and write redrawn good images (on the CPU), or the one whose id is given."""
         positions = [p for p, index in enumerate(indices) if only in (None, self.normal_id(index))]
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             return list(threads.map(lambda p: self._write_normal(drawn, p, indices[p]), positions))
 
-    def _write_normal(
-        self, drawn: tuple[Tensor, Tensor, Tensor, Tensor, DecoderOutput], position: int, index: int
-    ) -> Row:
-        target_index, reference_index, decoder, content_small, output = drawn
+    def _write_normal(self, drawn: RedrawnNormals, position: int, index: int) -> Row:
+        target = self.normals[int(drawn.target_index[position])]
+        reference = self.normals[int(drawn.reference_index[position])]
+        patched = bool(drawn.patched[position])
+        composition = "region" if patched else "full"
         one = slice(position, position + 1)
-        target, reference = (
-            self.normals[int(target_index[position])],
-            self.normals[int(reference_index[position])],
-        )
         pixels = load_image(target.path).pixels
-        content = resized(native_tensor(load_image(reference.path).pixels), *pixels.shape[:2])
-        single = DecoderOutput(output.source[one], output.fusion_mask[one], output.fused[one])
-        generated = at_native_size(single, content, content_small[one])
-        composed = compose(pixels, generated, torch.ones_like(single.fusion_mask), "full")
+        shown = pixels if patched else load_image(reference.path).pixels
+        content = resized(native_tensor(shown), *pixels.shape[:2])
+        generated = at_native_size(drawn.output(position), content, drawn.content[one])
+        composed = compose(pixels, generated, drawn.region_mask[one], composition)
         image_id = self.normal_id(index)
         image, _ = self._paths(image_id, f"train/{GOOD}", None)
         save_png(self.folder / image, composed.pixels)
@@ -193,17 +186,17 @@ class SetWriter:
             defect=GOOD,
             target=target.relative,
             reference=reference.relative,
-            decoder=self.config.decoders[int(decoder[position])],
+            decoder=self.config.decoders[int(drawn.decoder[position])],
             operation="none",
-            appearance="reference",
-            composition="full",
-            seed=normal_seed(self.config.seed, self.category, index),
+            appearance="target" if patched else "reference",
+            composition=composition,
+            seed=normal_seed(self.config, self.category, index),
             model_sha256=self.model_sha256,
-            changed_outside=0,
+            changed_outside=composed.changed_outside,
             mask_area=0,
             change_inside=round(composed.change_inside, 3),
             structure=target.relative,
-            fusion_mask=round(float(output.fusion_mask[position].mean()), 4),
+            fusion_mask=round(float(drawn.fusion_mask[position].mean()), 4),
             attempt=0,
             accepted=True,
         )

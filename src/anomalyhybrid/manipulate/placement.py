@@ -9,11 +9,31 @@ from torch import Tensor
 from anomalyhybrid.manipulate.operations import region_frame
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.ops.draws import Draws
-from anomalyhybrid.ops.regions import dilate
+from anomalyhybrid.ops.regions import blur, dilate
 from anomalyhybrid.ops.warp import affine_grid, identity_grid, sample, similarity_matrix
 
 CANDIDATES = 24  # placements compared for each reference
 SIDE = 64  # pixels at which they are compared
+
+
+DIM = 24 / 255  # brightness below which a surface shows next to no defect
+LEAST_LIT = 0.1  # share of the object that must be brighter for dim parts to be left out
+
+
+def lit_part(color: Tensor, object_mask: Tensor) -> Tensor:
+    """The part of each object that is bright enough to show a defect; all of it where hardly any is.
+
+    Args:
+        color: float (B, 3, H, W) in [-1, 1].
+        object_mask: Binary float (B, 1, H, W).
+
+    Returns:
+        Binary float (B, 1, H, W).
+    """
+    brightness = blur((color.mean(dim=1, keepdim=True) + 1) / 2, 6 * color.shape[-1] / 256)
+    lit = object_mask * (brightness > DIM)
+    enough = lit.sum(dim=(1, 2, 3)) > LEAST_LIT * object_mask.sum(dim=(1, 2, 3))
+    return torch.where(enough.view(-1, 1, 1, 1), lit, object_mask)
 
 
 def object_point(draws: Draws, object_mask: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import Row
-from anomalyhybrid.generation.pipeline import CategoryPool, accepted_candidates, combine, redraw_normals
+from anomalyhybrid.generation.normals import redraw_normals
+from anomalyhybrid.generation.pipeline import accepted_candidates, combine
+from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.generation.writer import SetWriter
 from anomalyhybrid.manipulate.symmetry import measure_symmetry
 from anomalyhybrid.models.generator import Generator, load_generator
@@ -23,7 +25,6 @@ from anomalyhybrid.models.weights import sha256_of, shipped
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.recipes.sources import Sources, best_device, condition_folder, make_extractors
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
-from anomalyhybrid.types import DecoderOutput
 
 SYMMETRY_IMAGES = 16  # good images that a product's symmetry is measured on
 
@@ -80,11 +81,7 @@ class Job:
         pool, writer = self.pools[category], self.writers[category]
         if not is_defect:
             drawn = redraw_normals(self.model.generator, pool, self.config, category, indices)
-            target, reference, decoder, color, output = drawn
-            moved = DecoderOutput(*(part.cpu() for part in output))
-            return writer.write_normals(
-                (target.cpu(), reference.cpu(), decoder.cpu(), color.cpu(), moved), indices, only
-            )
+            return writer.write_normals(drawn.cpu(), indices, only)
         candidates = accepted_candidates(self.model.generator, pool, self.config, category, indices)
         colors = pool.normals.color_u8[candidates.target_index].cpu()
         return writer.write_defects(combine(Tensor.cpu, candidates), colors, indices, only)

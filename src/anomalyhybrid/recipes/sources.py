@@ -15,9 +15,10 @@ from anomalyhybrid.conditions.extractors import make_depth_extractor, make_edge_
 from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.data.files import existing_folder
 from anomalyhybrid.data.loading import check_images
+from anomalyhybrid.data.near_duplicates import describe_groups, duplicate_groups
 from anomalyhybrid.data.reading import read_base_set, read_many
 from anomalyhybrid.data.records import Record
-from anomalyhybrid.data.splits import base_split
+from anomalyhybrid.data.splits import base_split, undivided
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.models.weights import cache_folder
 
@@ -71,13 +72,15 @@ def read_sources(
     records: list[Record] = []
     for root in base_set:
         records += _base_records(root, folder.categories, announce)
-    base = list(records)
-    if base_part != "all" and records:
-        base = list(base_split(records, variant=base_part, seed=seed)[0])
 
     def on_skip(record: Record, error: DataError) -> None:
         announce(f"skipped {record.relative}: {error}")
 
+    base = list(records)
+    if base_part != "all" and records:
+        # unreadable images go before the split, as in an evaluation, so that both have the same base set
+        readable = check_images(records, skip_unreadable=skip_unreadable, on_skip=on_skip)
+        base = _base_part(readable, base_part, seed, announce)
     common = Path(os.path.commonpath([folder.root, *(record.path.parent for record in base)]))
     checked = check_images([*normals, *base], skip_unreadable=skip_unreadable, on_skip=on_skip)
     moved = [replace(record, relative=record.path.relative_to(common).as_posix()) for record in checked]
@@ -89,6 +92,18 @@ def read_sources(
         normals=tuple(record for record in moved if record.is_good),
         base=tuple(record for record in moved if not record.is_good),
     )
+
+
+def _base_part(
+    records: Sequence[Record], variant: Literal["sorted", "random"], seed: int, announce: Announce
+) -> list[Record]:
+    """The base side of the split, near-duplicates kept together."""
+    groups = duplicate_groups(records)
+    for text in describe_groups(records, groups):
+        announce(text)
+    if names := undivided(records, groups):
+        announce(f"warning: all images show one original, which is on both sides of the split: {', '.join(names)}")
+    return list(base_split(records, variant=variant, seed=seed, groups=groups)[0])
 
 
 def _base_records(root: Path, categories: Sequence[str], announce: Announce) -> list[Record]:

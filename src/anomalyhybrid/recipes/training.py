@@ -35,6 +35,8 @@ from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
 
 SHIPPED_GENERATOR = "generator.safetensors"
+BASE_IMAGES = "base_images"
+"""Entry of a generator file's metadata: JSON list of the sha256 of the real defect images behind it."""
 
 
 def train(
@@ -83,7 +85,8 @@ def train(
     pool, names = _load_pool(sources, config, condition_folder(cache), announce)
     fingerprint = _fingerprint(config, pool, names)
     generator = initial_generator(config, announce)
-    files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | {"categories": ",".join(sources.categories)})
+    seen = {"categories": ",".join(sources.categories), BASE_IMAGES: _base_images(sources, config)}
+    files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | seen)
     features = perceptual_network(config, announce)
     if not resume:
         write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
@@ -91,6 +94,17 @@ def train(
     steps = trainer.run(resume=resume, report=watching(report, announce))
     announce(f"trained {steps} steps; generator in {out / 'generator.safetensors'}")
     return out
+
+
+def _base_images(sources: Sources, config: TrainConfig) -> str:
+    """Hashes of the real defects that a generator has learnt from, its start's among them; empty where not known."""
+    inherited: set[str] = set()
+    if config.start not in ("auto", "scratch"):
+        known = load_generator(Path(config.start))[1].get(BASE_IMAGES)
+        if known is None:
+            return ""
+        inherited = set(json.loads(known))
+    return json.dumps(sorted(inherited | {sha256_of(record.path) for record in sources.base}))
 
 
 def watching(report: Callable[[dict], None] | None, announce: Announce) -> Callable[[dict], None]:

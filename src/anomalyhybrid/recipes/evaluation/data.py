@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import torch
 
 from anomalyhybrid.data.files import raise_problems
 from anomalyhybrid.data.loading import check_images
+from anomalyhybrid.data.near_duplicates import describe_groups, duplicate_groups, load_thumbnails, nearly_equal
 from anomalyhybrid.data.reading import read_many
 from anomalyhybrid.data.records import DataFolder, Record
-from anomalyhybrid.data.splits import base_split
+from anomalyhybrid.data.splits import base_split, undivided
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.evaluation.config import EvaluateConfig, nearest
 from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
@@ -33,14 +34,18 @@ class CategorySource:
     Attributes:
         category: Its name.
         records: Readable images: good training ones, and the test folder's.
-        fingerprint: Of images, masks and defect types.
+        fingerprint: Of images, masks, defect types, and which defects are near-duplicates.
         pictures: Its loaded images, shared by all splits.
+        groups: Number of the original of each defect, by its path: near-duplicates have one number.
+        notes: What a reader has to know, whatever the split.
     """
 
     category: str
     records: tuple[Record, ...]
     fingerprint: str
     pictures: Pictures
+    groups: Mapping[Path, int]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,10 @@ def read_categories(
     for name in wanted:
         records = [record for record in folder.records if record.category == name]
         records = check_images(records, skip_unreadable=skip_unreadable, on_skip=on_skip)
-        found.append(_source(name, tuple(records), config.size))
+        source = _source(name, tuple(records), config.size)
+        for text in source.notes:
+            announce(f"{name}: {text}")
+        found.append(source)
     return tuple(found)
 
 
@@ -147,15 +155,33 @@ def _source(category: str, records: tuple[Record, ...], size: int) -> CategorySo
         if record.split == "test" and value in train
     ]
     raise_problems(f"{category}: test images that are training images too; remove one of each:", both)
-    fingerprint = hashlib.sha256("".join(lines).encode()).hexdigest()
-    return CategorySource(category=category, records=records, fingerprint=fingerprint, pictures=Pictures(size))
+    groups = duplicate_groups(records)
+    if repeated := describe_groups(records, groups):
+        lines += [f"{number}\n" for number in groups.values()]  # they decide the split: older rows were of another
+    return CategorySource(
+        category=category,
+        records=records,
+        fingerprint=hashlib.sha256("".join(lines).encode()).hexdigest(),
+        pictures=Pictures(size),
+        groups=groups,
+        notes=tuple(text.removeprefix(f"{category}: ") for text in (*repeated, *_equal_note(records))),
+    )
+
+
+def _equal_note(records: Sequence[Record]) -> tuple[str, ...]:
+    """Say how many good test images nearly equal a good training image; they stay."""
+    good = [record for record in records if record.is_good]
+    test, train = ([r for r in good if r.split == side] for side in ("test", "train"))
+    count = nearly_equal(load_thumbnails(test), load_thumbnails(train))
+    return (f"{count} of {len(test)} good test images nearly equal a good training image",) if count else ()
 
 
 def split_category(source: CategorySource, config: EvaluateConfig, seed: int) -> CategoryData:
     """Split a category (PROTOCOL: Split) and load its images.
 
     Every fifth good training image, at most 40, is held out. A type's base images are its first third, at least
-    one; `validation_share` of them, rounded down and never the last one, is the validation part.
+    one, and whole groups of near-duplicates (`base_split`); `validation_share` of them, rounded down and never the
+    last one, is the validation part.
 
     Args:
         source: The category.
@@ -171,14 +197,14 @@ def split_category(source: CategorySource, config: EvaluateConfig, seed: int) ->
     normals = [record for record in source.records if record.is_good and record.split == "train"]
     held = tuple(normals[HELD_EVERY - 1 :: HELD_EVERY][:HELD_MOST])
     good = tuple(record for record in normals if record not in held)
-    base, test = base_split(source.records, variant=config.base_split, seed=seed)
+    base, test = base_split(source.records, variant=config.base_split, seed=seed, groups=source.groups)
     kinds = tuple(dict.fromkeys(record.defect for record in source.records if not record.is_good))
     if all(record.is_good for record in test):
         raise DataError(
             f"{source.category} has one defect of each type, which is the base set; nothing is left to test"
         )
     _check_contents(base, test)
-    base, validation = _validation_part(base, config.validation_share)
+    base, validation = _validation_part(base, config.validation_share, source.groups)
     checked = held[::2] if validation else ()
     calibration = tuple(record for record in held if record not in checked)
     pictures = source.pictures
@@ -210,22 +236,28 @@ def _check_contents(base: Sequence[Record], test: Sequence[Record]) -> None:
     raise_problems("images of the base set are on the test side too; remove one of each:", both)
 
 
-def _validation_part(base: Sequence[Record], share: float) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
-    """Base set without and with the last images of each type, at least one of which stays in the base set."""
+def _validation_part(
+    base: Sequence[Record], share: float, groups: Mapping[Path, int]
+) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """Base set without and with the last images of each type, of which one stays; near-duplicates stay together."""
     counts = Counter(record.defect for record in base)
-    taken = {defect: min(int(count * share + 1e-9), count - 1) for defect, count in counts.items()}
-    seen: Counter[str] = Counter()
-    kept: list[Record] = []
-    held: list[Record] = []
+    left = {defect: min(int(count * share + 1e-9), count - 1) for defect, count in counts.items()}
+    parts: dict[int, list[Record]] = defaultdict(list)
     for record in base:
-        seen[record.defect] += 1
-        (held if seen[record.defect] > counts[record.defect] - taken[record.defect] else kept).append(record)
-    return tuple(kept), tuple(held)
+        parts[groups[record.path]].append(record)
+    held: set[Path] = set()
+    for part in reversed(parts.values()):
+        if len(part) <= left[part[0].defect]:
+            left[part[0].defect] -= len(part)
+            held |= {record.path for record in part}
+    return tuple(r for r in base if r.path not in held), tuple(r for r in base if r.path in held)
 
 
 def _notes(source: CategorySource, validation: Sequence[Record], config: EvaluateConfig) -> tuple[str, ...]:
     counts = Counter(record.defect for record in source.records if not record.is_good)
-    notes = []
+    notes = list(source.notes)
+    if names := undivided(source.records, source.groups):
+        notes.append(f"all images show one original, which is on both sides of the split: {', '.join(names)}")
     if few := [f"{defect} ({count})" for defect, count in counts.items() if count < FEW]:
         notes.append(
             f"defect types with fewer than {FEW} images: {', '.join(few)}; one image of each is base, the rest test"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
 
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.evaluation.config import EvaluateConfig
@@ -30,6 +31,7 @@ OPTIONS = (
     "native",
     "count",
     "normals",
+    "normals_as",
     "base_split",
     "with_base",
     "validation_share",
@@ -90,9 +92,9 @@ def detection_row(
 ) -> tuple[Row, Evidence]:
     """Train the detector on real good images and a method's defects, and measure it on the test part.
 
-    Held-out good images are in no training; they set the threshold of the false-alarm guard, in which good images
-    that the method's generator (for baselines: that of the few-shot run) redrew are compared with the good test
-    images.
+    Held-out good images are in no training; they set the threshold of the false-alarm guard, in which those that
+    the method's generator (for baselines: that of the few-shot run) redrew are compared with real ones: redrawn whole
+    with the good test images, redrawn in patches with themselves before.
 
     Args:
         entry: The table's line.
@@ -121,9 +123,7 @@ def detection_row(
         report=report,
     )
     figures = evaluate_segmenter(trained.model, data.test, f1_on_grid=config.mode == "as_published")
-    run = bench.run_of(entry.method)
-    redrawn = redrawn_normals(data, config, seed, bench, run=run, held=True)
-    guard = None if redrawn is None else _guard(trained, data, redrawn)
+    guard = _guard(trained, data, entry, seed, bench)
     row = Row(
         method=entry.label,
         category=data.category,
@@ -137,29 +137,54 @@ def detection_row(
     return row, evidence_of(data, made, maps, pictures=pictures)
 
 
-def _guard(trained: TrainedSegmenter, data: CategoryData, redrawn_u8: Tensor) -> FalseAlarm:
+class _Guard(NamedTuple):
+    """The detector on held-out good images: redrawn whole, against the good test images; in patches, each against
+    the real image that it was made from (inside the patches alone, where pixels are compared)."""
+
+    whole: FalseAlarm
+    patch: FalseAlarm
+
+
+def _guard(trained: TrainedSegmenter, data: CategoryData, entry: Entry, seed: int, bench: Bench) -> _Guard | None:
+    """Measure false alarms; None if no good images are asked for or held out."""
+    run = bench.run_of(entry.method)
+    whole = redrawn_normals(data, entry.config, seed, bench, run=run, held=True, normals_as="full")
+    patch = redrawn_normals(data, entry.config, seed, bench, run=run, held=True, normals_as="patch")
+    if whole is None or patch is None:
+        return None
+    model, real = trained.model, data.test.good.image_u8
     calibration = data.calibration.image_u8 if len(data.calibration) else None
-    return false_alarm(trained.model, data.test.good.image_u8, redrawn_u8, calibration_u8=calibration)
+    region = patch.region_u8 if patch.region_u8.any() else None
+    return _Guard(
+        whole=false_alarm(model, real, whole.image_u8, calibration_u8=calibration),
+        patch=false_alarm(
+            model, patch.target_u8, patch.image_u8, regions_u8=region, paired=True, calibration_u8=calibration
+        ),
+    )
 
 
 def _shares(figures: SegmenterFigures) -> dict[str, float]:
     return {name: percent / 100.0 for name, percent in figures.row().items()}
 
 
-def _guard_figures(guard: FalseAlarm | None) -> dict[str, float]:
+def _guard_figures(guard: _Guard | None) -> dict[str, float]:
     if guard is None:
         return {}
+    whole, patch = guard
+    region = {} if patch.region_auroc is None else {"patch_region_auroc": patch.pixel_auroc}
     return {
-        "false_alarm_real": guard.real_rate,
-        "false_alarm_redrawn": guard.redrawn_rate,
-        "false_alarm_excess": guard.excess,
-        "redrawn_image_auroc": guard.image_auroc,
-        "redrawn_pixel_auroc": guard.pixel_auroc,
-    }
+        "false_alarm_real": whole.real_rate,
+        "false_alarm_redrawn": whole.redrawn_rate,
+        "false_alarm_excess": whole.excess,
+        "false_alarm_patch": patch.redrawn_rate,
+        "false_alarm_patch_excess": patch.excess,
+        "redrawn_image_auroc": whole.image_auroc,
+        "redrawn_pixel_auroc": whole.pixel_auroc,
+    } | region
 
 
 def _counts(
-    trained: TrainedSegmenter, figures: SegmenterFigures, data: CategoryData, guard: FalseAlarm | None
+    trained: TrainedSegmenter, figures: SegmenterFigures, data: CategoryData, guard: _Guard | None
 ) -> dict[str, int]:
     counts = {
         "good training images": trained.good,
@@ -172,11 +197,12 @@ def _counts(
     if data.validation is not None:
         counts["validation images"] = len(data.validation)
     if guard is not None:
-        counts |= {"redrawn good images": guard.redrawn, "calibration images": guard.calibration}
+        counts |= {"redrawn good images": guard.whole.redrawn, "good images with redrawn patches": guard.patch.redrawn}
+        counts["calibration images"] = guard.whole.calibration
     return counts
 
 
-def _notes(fit: Fit, config: EvaluateConfig, guard: FalseAlarm | None) -> tuple[str, ...]:
+def _notes(fit: Fit, config: EvaluateConfig, guard: _Guard | None) -> tuple[str, ...]:
     chosen = {
         "last": "the last checkpoint was kept",
         "validation": "the checkpoint was chosen on a validation part of the base set",
@@ -186,6 +212,8 @@ def _notes(fit: Fit, config: EvaluateConfig, guard: FalseAlarm | None) -> tuple[
     if guard is None:
         why = "evaluate.normals is 0" if not config.normals else "too few good training images to hold some out"
         notes.append(f"false alarms were not measured: {why}")
-    elif not guard.calibration:
+    elif not guard.whole.calibration:
         notes.append("false alarms: the threshold was set on the good test images themselves")
+    if guard is not None and guard.patch.region_auroc is None:
+        notes.append("no pixel of the redrawn patches differs from the real image")
     return tuple(notes)

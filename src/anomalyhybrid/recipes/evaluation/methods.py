@@ -11,7 +11,7 @@ from torch import Tensor
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.evaluation.baselines.making import make_baseline
 from anomalyhybrid.evaluation.baselines.textures import load_textures
-from anomalyhybrid.evaluation.config import FEW_SHOT, GENERATING, LABELS, METHODS, EvaluateConfig
+from anomalyhybrid.evaluation.config import FEW_SHOT, GENERATING, LABELS, METHODS, PLUS, EvaluateConfig
 from anomalyhybrid.evaluation.samples import Samples, join
 from anomalyhybrid.generation.manifest import Row, read_rows
 from anomalyhybrid.models.weights import sha256_of
@@ -83,7 +83,7 @@ def entries(config: EvaluateConfig) -> tuple[Entry, ...]:
         ConfigError: Methods for a table that varies ours alone.
     """
     if config.table not in (5, 7):
-        chosen = config.methods or tuple(name for name in METHODS if name != "ours+" or _has_plus(config))
+        chosen = config.methods or tuple(name for name in METHODS if name not in PLUS or _has_plus(config))
         return tuple(Entry(key=name, label=LABELS[name], method=name, config=config) for name in chosen)
     method = config.methods[0] if len(config.methods) == 1 else "ours"
     if len(config.methods) > 1 or method not in GENERATING:
@@ -161,7 +161,7 @@ def method_samples(entry: Entry, data: CategoryData, seed: int, bench: Bench) ->
 def _generated(entry: Entry, data: CategoryData, seed: int, bench: Bench) -> MadeSet:
     config, method = entry.config, entry.method
     few_shot, run = method in FEW_SHOT, bench.run_of(method)
-    key = entry.key.replace("+", "")  # ours+ has the same defects as ours
+    key = entry.key.replace("+", "")  # with generated good images or without, the defects are the same
     folder = written_set(key, data, config, seed, bench, run=run, few_shot=few_shot, count=config.count)
     rows = tuple(row for row in read_rows(folder) if row.label_mask is not None)
     kept = tuple(row for row in rows if row.accepted) or rows
@@ -170,8 +170,9 @@ def _generated(entry: Entry, data: CategoryData, seed: int, bench: Bench) -> Mad
         left = len(rows) - len(kept)
         notes.append(f"{left} of {len(rows)} generated images changed too little to be accepted and were left out")
     normals = None
-    if method == "ours+":
-        normals = redrawn_normals(data, config, seed, bench, run=run, held=False)
+    if method in PLUS:
+        redrawn = redrawn_normals(data, config, seed, bench, run=run, held=False, normals_as=config.normals_as)
+        normals = None if redrawn is None else redrawn.image_u8
     return MadeSet(
         method=method,
         samples=read_samples(folder, kept, config.size),

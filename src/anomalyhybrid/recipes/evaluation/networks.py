@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anomalyhybrid.errors import WeightsError
+from anomalyhybrid.errors import WeightsError, WeightsNotFoundError
 from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.evaluation.diversity import Embed
 from anomalyhybrid.evaluation.features import VGG16_FILES, VGG16_SHA256, FeatureName, FeatureNetwork, load_features
@@ -77,7 +77,7 @@ def load_networks(config: EvaluateConfig, device: torch.device) -> Networks:
 
 
 def _features(config: EvaluateConfig, device: torch.device) -> FeatureNetwork:
-    """The network asked for; ``auto`` takes the first whose weights are there, and a given path must be right."""
+    """The network asked for; ``auto`` takes the first whose weights are there. A file that is there must be right."""
     names: tuple[FeatureName, ...] = AUTO if config.features == "auto" else (config.features,)
     paths: dict[FeatureName, str] = {
         "inception": config.inception_weights,
@@ -88,9 +88,7 @@ def _features(config: EvaluateConfig, device: torch.device) -> FeatureNetwork:
     for name in names:
         try:
             return load_features(name, weights=Path(paths[name]) if paths[name] else None, device=device)
-        except WeightsError as error:
-            if paths[name]:
-                raise
+        except WeightsNotFoundError as error:
             problems.append(error)
     raise WeightsError("\n".join(map(str, problems)))
 

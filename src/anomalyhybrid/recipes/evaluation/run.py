@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 
 import torch
@@ -19,6 +20,7 @@ from anomalyhybrid.evaluation.report import write_report
 from anomalyhybrid.evaluation.report_pictures import Failure, Sheet
 from anomalyhybrid.evaluation.result_files import read_results, write_result
 from anomalyhybrid.evaluation.results import Option, Result, Row, UsedNetwork
+from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.evaluation import detection, quality
 from anomalyhybrid.recipes.evaluation.data import CategoryData, CategorySource, read_categories, split_category
 from anomalyhybrid.recipes.evaluation.evidence import (
@@ -39,10 +41,12 @@ from anomalyhybrid.recipes.evaluation.methods import (
 )
 from anomalyhybrid.recipes.evaluation.networks import load_networks
 from anomalyhybrid.recipes.evaluation.rows import RowStore, Task, fingerprints, shown_name
-from anomalyhybrid.recipes.evaluation.sets import SHIPPED, Bench
+from anomalyhybrid.recipes.evaluation.sets import SHIPPED, Bench, generator_file
 from anomalyhybrid.recipes.sources import Announce, best_device
 
 REPORT = "report.html"
+VARIED = MappingProxyType({5: ("decoders",), 7: ("operations", "mixture", "remove_real")})
+"""Settings that a table's lines vary: the lines' names tell them."""
 Tell: TypeAlias = Callable[[dict[str, float | int | str]], None]
 
 
@@ -147,7 +151,7 @@ def evaluate(
         out=make_folder(out),
         name=f"table_{config.table}" + ("" if config.mode == "fixed" else "_as_published"),
         config=config,
-        options=options_of(config, table.options),
+        options=options_of(config, table.options) | _guard_of(config, bench),
         networks=table.networks,
         fingerprints=fingerprints(sources, config),
         device=torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU",
@@ -167,6 +171,9 @@ def evaluate(
     ]
     store.check(tasks)
     desk = _Desk(sources, config)
+    for source in sources:  # what cannot be computed is refused before long work
+        for line in lines:
+            table.check(desk.data(source.category, config.seeds[0]), line.config)
     _work(tasks, {line.key: line for line in lines}, table, store, desk, bench, counter)
     with locked(out / ".locks" / f"merge_{store.name}"):
         result = store.merged(tasks)
@@ -176,14 +183,21 @@ def evaluate(
 
 
 def options_of(config: EvaluateConfig, names: Sequence[str]) -> dict[str, Option]:
-    """The settings that decide a table's figures, flat."""
+    """The settings that decide a table's figures, flat, without those that its lines vary."""
     found: dict[str, Option] = {}
-    for name in names:
+    for name in (name for name in names if name not in VARIED.get(config.table, ())):
         value = getattr(config, name)
         found[name] = " + ".join(map(str, value)) if isinstance(value, tuple) else value
     if "textures" in found:
         found["textures"] = f"folder {Path(config.textures).name}" if config.textures else f"{PROCEDURAL} procedural"
     return found
+
+
+def _guard_of(config: EvaluateConfig, bench: Bench) -> dict[str, Option]:
+    """The generator that redraws good images to test all methods for false alarms (Table 2)."""
+    if config.table != 2 or not config.normals:
+        return {}
+    return {"guard_generator": sha256_of(generator_file(bench.run))[:16]}
 
 
 class _Counter:

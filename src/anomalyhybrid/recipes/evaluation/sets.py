@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from anomalyhybrid.errors import WeightsError
 from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, Row, read_rows
+from anomalyhybrid.generation.manifest import DATASET, Row, read_dataset, read_rows
 from anomalyhybrid.models.weights import sha256_of, shipped
 from anomalyhybrid.recipes.evaluation.data import CategoryData
 from anomalyhybrid.recipes.evaluation.locks import locked
@@ -58,7 +59,7 @@ class Bench:
 
     def run_of(self, method: str) -> str:
         """The generator whose images a method uses, or whose redrawn good images it is tested on."""
-        return self.zero_run if method == "ours_zero" else self.run
+        return self.zero_run if method in ("ours_zero", "ours_zero+") else self.run
 
 
 def generator_file(run: str) -> Path:
@@ -74,9 +75,34 @@ def generator_file(run: str) -> Path:
     return path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redrawn:
+    """Good images that a generator redrew, on the CPU.
+
+    Attributes:
+        image_u8: uint8 (N, 3, S, S).
+        target_u8: The real images that they were made from, uint8 (N, 3, S, S).
+    """
+
+    image_u8: Tensor
+    target_u8: Tensor
+
+    @property
+    def region_u8(self) -> Tensor:
+        """Where they differ from the real images, uint8 (N, 1, S, S), 0 or 255."""
+        return (self.image_u8 != self.target_u8).any(dim=1, keepdim=True).to(torch.uint8) * 255
+
+
 def redrawn_normals(
-    data: CategoryData, config: EvaluateConfig, seed: int, bench: Bench, *, run: str, held: bool
-) -> Tensor | None:
+    data: CategoryData,
+    config: EvaluateConfig,
+    seed: int,
+    bench: Bench,
+    *,
+    run: str,
+    held: bool,
+    normals_as: Literal["full", "patch", "both"],
+) -> Redrawn | None:
     """Good images that a generator redraws.
 
     Args:
@@ -87,9 +113,10 @@ def redrawn_normals(
         run: The generator.
         held: Redraw the held-out good images (for the false-alarm guard), not those that are trained on
             (AnoHybrid+).
+        normals_as: Redraw them whole, in patches, or both in turn.
 
     Returns:
-        uint8 (normals, 3, S, S) on the CPU; None if none are asked for or none are held out.
+        The images; None if none are asked for or none are held out.
 
     Raises:
         DataError: A set that was begun otherwise.
@@ -97,9 +124,22 @@ def redrawn_normals(
     """
     if not config.normals or not (data.held_records if held else data.good_records):
         return None
-    name = f"{'held' if held else 'good'}_{sha256_of(generator_file(run))[:12]}"
-    folder = written_set(name, data, config, seed, bench, run=run, few_shot=False, count=0, held=held)
-    return read_samples(folder, tuple(read_rows(folder)), config.size).image_u8
+    name = f"{'held' if held else 'good'}_{normals_as}_{sha256_of(generator_file(run))[:12]}"
+    folder = written_set(
+        name, data, config, seed, bench, run=run, few_shot=False, count=0, held=held, normals_as=normals_as
+    )
+    rows = tuple(read_rows(folder))
+    image_u8 = read_samples(folder, rows, config.size).image_u8
+    return Redrawn(image_u8=image_u8, target_u8=_targets(folder, rows, config.size))
+
+
+def _targets(folder: Path, rows: tuple[Row, ...], size: int) -> Tensor:
+    """The images that a set's images were made from, squeezed, uint8 (N, 3, S, S)."""
+    root = folder / read_dataset(folder)["data_root"]  # of a view, which may hold links to files elsewhere
+    names = tuple(dict.fromkeys(row.target for row in rows))
+    pixels = each(lambda name: to_model_u8(load_image(root / name).pixels, size), names)
+    stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+    return stacked[torch.tensor([names.index(row.target) for row in rows])].contiguous()
 
 
 def written_set(
@@ -113,6 +153,7 @@ def written_set(
     few_shot: bool,
     count: int,
     held: bool = False,
+    normals_as: Literal["full", "patch", "both"] = "full",
 ) -> Path:
     """Write a generated set, or what is missing of it.
 
@@ -126,6 +167,7 @@ def written_set(
         few_shot: Draw on the base set.
         count: Defects; 0 makes ``config.normals`` good images in their place.
         held: Redraw the held-out good images.
+        normals_as: How good images are redrawn.
 
     Returns:
         The folder of the complete set.
@@ -143,6 +185,7 @@ def written_set(
         settings = GenerateConfig(
             count=count,
             normals=0 if count else config.normals,
+            normals_as=normals_as,
             decoders=config.decoders,
             operations=config.operations,
             mixture=config.mixture,

@@ -1,0 +1,44 @@
+"""The images of one category as generation draws them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from anomalyhybrid.conditions.imageset import ImageSet
+from anomalyhybrid.manipulate.symmetry import Symmetry
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.ranges import signed_from_u8
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryPool:
+    """Images of one category on the generating device.
+
+    Attributes:
+        normals: Good images; targets and donors of normal appearance.
+        base: Real defects, or None.
+        symmetry: Moves that keep the product's look.
+    """
+
+    normals: ImageSet
+    base: ImageSet | None
+    symmetry: Symmetry
+
+
+def pick(draws: Draws, count: int) -> Tensor:
+    """Draw one of so many images for each sample, long (B,)."""
+    return (draws.uniform() * count).long().clamp_max(count - 1)
+
+
+def maps_of(images: ImageSet, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Colour, depth and edge of chosen images as model values, float (B, 3 or 1, S, S) in [-1, 1]."""
+    maps = (images.color_u8, images.depth_u8, images.edge_u8)
+    color, depth, edge = (signed_from_u8(values[index]) for values in maps)
+    return color, depth, edge
+
+
+def mask_of(values_u8: Tensor, index: Tensor) -> Tensor:
+    """Masks of chosen images, binary float (B, 1, S, S)."""
+    return (values_u8[index] > 127).float()
