@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,18 +13,22 @@ import numpy as np
 import pytest
 import torch
 from evaluation_trees import TINY, bench_of, split_of, widget
+from safetensors.torch import save_file
 
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.reading import read_data
+from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, DataError, WeightsError
 from anomalyhybrid.evaluation.config import METHODS, EvaluateConfig
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, FORMAT, Row
 from anomalyhybrid.generation.writer import append_rows
+from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.evaluation import methods, sets
-from anomalyhybrid.recipes.evaluation.methods import Entry, checkpoint_of, entries, method_samples
+from anomalyhybrid.recipes.evaluation.methods import Entry, check_training, checkpoint_of, entries, method_samples
 from anomalyhybrid.recipes.evaluation.sets import generator_file, redrawn_normals
 from anomalyhybrid.recipes.evaluation.views import write_view
+from anomalyhybrid.recipes.training import BASE_IMAGES
 
 
 def _line(method: str, config: EvaluateConfig = TINY) -> Entry:
@@ -87,8 +92,8 @@ def test_with_base_adds_the_third_to_few_shot_methods_only(tmp_path: Path) -> No
     data, bench, config = split_of(widget(tmp_path)), bench_of(tmp_path / "out"), replace(TINY, with_base=True)
     pasted = method_samples(_line("crop_paste", config), data, 0, bench)
     assert len(pasted.samples) == TINY.count + len(data.base)
-    assert torch.equal(pasted.samples.image_u8[-len(data.base) :], data.base.image_u8)
-    assert pasted.samples.kind[-len(data.base) :].tolist() == data.base.kind.tolist()
+    assert torch.equal(pasted.samples.image_u8[: len(data.base)], data.base.image_u8)
+    assert pasted.samples.kind[: len(data.base)].tolist() == data.base.kind.tolist()
     assert len(method_samples(_line("cut_paste", config), data, 0, bench).samples) == TINY.count
 
 
@@ -184,6 +189,7 @@ def test_with_generated_good_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(methods, "redrawn_normals", redraw)
     monkeypatch.setattr(methods, "written_set", lambda *_, **__: tmp_path)
     monkeypatch.setattr(methods, "generator_file", lambda run: Path(__file__))
+    monkeypatch.setattr(methods, "check_training", lambda *_, **__: "")
     monkeypatch.setattr(methods, "read_rows", lambda folder: [SimpleNamespace(label_mask="a", accepted=True)])
     data, bench = split_of(widget(tmp_path)), bench_of(tmp_path / "out", run="few", zero_run="zero")
     monkeypatch.setattr(methods, "read_samples", lambda *_: data.base)
@@ -192,6 +198,25 @@ def test_with_generated_good_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (made.normals_u8 is not None) == name.endswith("+")
     method_samples(_line("ours+", replace(TINY, normals=2, normals_as="full")), data, 0, bench)
     assert asked == [("few", False, "both"), ("zero", False, "both"), ("few", False, "full")]
+
+
+def test_images_that_were_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, bench = split_of(widget(tmp_path)), bench_of(tmp_path / "out", run="few")
+    monkeypatch.setattr(methods, "written_set", lambda *_, **__: tmp_path)
+    monkeypatch.setattr(methods, "generator_file", lambda run: Path(__file__))
+    monkeypatch.setattr(methods, "check_training", lambda *_, **__: "")
+    monkeypatch.setattr(methods, "read_samples", lambda folder, rows, size: data.base)
+    for accepted, kept, note in (
+        ([True, False, True], 2, "1 of 3 generated images changed too little to be accepted and were left out"),
+        ([False, False], 2, "2 of 2 generated images changed too little to be accepted and were kept, because none"),
+        ([True], 1, None),
+    ):
+        rows = [SimpleNamespace(label_mask="a", accepted=value) for value in accepted]
+        monkeypatch.setattr(methods, "read_rows", lambda folder, rows=rows: rows)
+        made = method_samples(_line("ours"), data, 0, bench)
+        assert len(made.rows) == kept
+        assert any("changed too little" in text for text in made.notes) == (note is not None)
+        assert note is None or any(text.startswith(note) for text in made.notes)
 
 
 def test_lines_of_the_tables() -> None:
@@ -227,16 +252,23 @@ def test_a_generator_that_is_not_there(tmp_path: Path) -> None:
         checkpoint_of("ours", bench_of(tmp_path, run=str(tmp_path)))
 
 
-def test_a_run_that_may_have_seen_the_test_images_is_said(tmp_path: Path) -> None:
-    def note(trained: str, config: EvaluateConfig = TINY, few_shot: bool = True) -> str:
-        (tmp_path / "config.yaml").write_text(f"base_split: {trained}\n")
-        return methods._training_note(str(tmp_path), config, few_shot)
+def test_a_generator_that_has_seen_what_it_must_not(tmp_path: Path) -> None:
+    data = split_of(widget(tmp_path))
 
-    assert "none of the test images" in note("all")
-    assert note("sorted") == ""
-    assert "base_split 'sorted'" in note("sorted", replace(TINY, base_split="random"))
-    assert note("all", few_shot=False) == ""
-    assert methods._training_note("shipped", TINY, False) == "shipped generator, not trained on these data"
+    def check(records: Sequence[Record] | None, few_shot: bool) -> str:
+        known = None if records is None else json.dumps([sha256_of(record.path) for record in records])
+        path = tmp_path / "generator.safetensors"
+        save_file({"a": torch.zeros(1)}, path, metadata={} if known is None else {BASE_IMAGES: known})
+        return check_training(str(tmp_path), data, few_shot=few_shot)
+
+    assert check(data.base_records, True) == ""
+    assert check((), False) == ""
+    assert "not recorded" in check(None, False)
+    with pytest.raises(DataError, match=r"trained on 1 test images, .* on the same base set"):
+        check([record for record in data.test_records if not record.is_good][:1], True)
+    with pytest.raises(DataError, match=r"base images, .* without real defects"):
+        check(data.base_records[:1], False)
+    assert check_training("shipped", data, few_shot=False) == "shipped generator, not trained on these data"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
 from torch import Tensor
 
 from anomalyhybrid.errors import ConfigError, DataError
@@ -14,7 +14,7 @@ from anomalyhybrid.evaluation.baselines.textures import load_textures
 from anomalyhybrid.evaluation.config import FEW_SHOT, GENERATING, LABELS, METHODS, PLUS, EvaluateConfig
 from anomalyhybrid.evaluation.samples import Samples, join
 from anomalyhybrid.generation.manifest import Row, read_rows
-from anomalyhybrid.models.weights import sha256_of
+from anomalyhybrid.models.weights import safetensors_metadata, sha256_of
 from anomalyhybrid.recipes.evaluation.data import CategoryData, with_kinds
 from anomalyhybrid.recipes.evaluation.sets import (
     SHIPPED,
@@ -24,6 +24,7 @@ from anomalyhybrid.recipes.evaluation.sets import (
     redrawn_normals,
     written_set,
 )
+from anomalyhybrid.recipes.training import BASE_IMAGES
 
 NOT_TRAINED = "shipped generator, not trained on these data"
 
@@ -154,7 +155,7 @@ def method_samples(entry: Entry, data: CategoryData, seed: int, bench: Bench) ->
     kinds = tuple(dict.fromkeys((*data.kinds, *made.samples.kinds)))
     samples = with_kinds(made.samples, kinds)
     if config.with_base and method in FEW_SHOT:
-        samples = join(samples, with_kinds(data.base, kinds))
+        samples = join(with_kinds(data.base, kinds), samples)  # first: a classifier's limit cuts the end
     return replace(made, samples=samples, notes=(*data.notes, *made.notes))
 
 
@@ -165,10 +166,11 @@ def _generated(entry: Entry, data: CategoryData, seed: int, bench: Bench) -> Mad
     folder = written_set(key, data, config, seed, bench, run=run, few_shot=few_shot, count=config.count)
     rows = tuple(row for row in read_rows(folder) if row.label_mask is not None)
     kept = tuple(row for row in rows if row.accepted) or rows
-    notes = [_training_note(run, config, few_shot)]
-    if len(kept) < len(rows):
-        left = len(rows) - len(kept)
-        notes.append(f"{left} of {len(rows)} generated images changed too little to be accepted and were left out")
+    notes = [check_training(run, data, few_shot=few_shot)]
+    weak = sum(not row.accepted for row in rows)
+    if weak:
+        fate = "left out" if kept != rows else "kept, because none was accepted"
+        notes.append(f"{weak} of {len(rows)} generated images changed too little to be accepted and were {fate}")
     normals = None
     if method in PLUS:
         redrawn = redrawn_normals(data, config, seed, bench, run=run, held=False, normals_as=config.normals_as)
@@ -184,21 +186,37 @@ def _generated(entry: Entry, data: CategoryData, seed: int, bench: Bench) -> Mad
     )
 
 
-def _training_note(run: str, config: EvaluateConfig, few_shot: bool) -> str:
-    """What is known of a generator's training that bears on the comparison."""
+def check_training(run: str, data: CategoryData, *, few_shot: bool) -> str:
+    """Compare the real defects behind a generator (recorded in its file) with those that it must not know.
+
+    Args:
+        run: ``shipped``, a run folder, or a generator file.
+        data: The category, split.
+        few_shot: Whether it may know the base set.
+
+    Returns:
+        What a reader has to know of the generator's training; may be empty.
+
+    Raises:
+        DataError: It has learnt from validation or test images, or, zero-shot, from any defect of the category.
+    """
     if run == SHIPPED:
         return NOT_TRAINED
-    record = Path(run) / "config.yaml"
-    if not few_shot or not record.is_file():
-        return ""
-    trained = yaml.safe_load(record.read_text(encoding="utf-8")) or {}
-    part = trained.get("base_split", "all")
-    if part == config.base_split == "sorted":
-        return ""
-    return (
-        f"the generator was trained with base_split {part!r}; make sure that none of the test images was in the base "
-        "set that it was given"
-    )
+    recorded = safetensors_metadata(generator_file(run)).get(BASE_IMAGES)
+    if not recorded:
+        return "which real defects the generator was trained on is not recorded in its file"
+    secret = {"validation": data.validation_records, "test": data.test_records}
+    if not few_shot:
+        secret["base"] = data.base_records
+    known = set(json.loads(recorded))
+    for part, records in secret.items():
+        seen = [record.relative for record in records if sha256_of(record.path) in known]
+        if seen:
+            raise DataError(
+                f"{data.category}: the generator {run} was trained on {len(seen)} {part} images, {seen[0]} among them; "
+                f"give one that was trained {'on the same base set' if few_shot else 'without real defects'}"
+            )
+    return ""
 
 
 def _baseline(method: str, data: CategoryData, config: EvaluateConfig, seed: int, bench: Bench) -> MadeSet:

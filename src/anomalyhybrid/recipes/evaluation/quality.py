@@ -166,10 +166,10 @@ def quality_row(
 
 
 def _without_base(made: MadeSet, data: CategoryData, config: EvaluateConfig) -> Samples:
-    """The method's own images: with `with_base`, the base third stands behind them."""
+    """The method's own images: with `with_base`, the base third stands before them."""
     if not config.with_base or made.method not in FEW_SHOT or made.method == "base_third":
         return made.samples
-    return made.samples.where(torch.arange(len(made.samples) - len(data.base)))
+    return made.samples.where(torch.arange(len(data.base), len(made.samples)))
 
 
 def _others(config: EvaluateConfig, data: CategoryData) -> int:
