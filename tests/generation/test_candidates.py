@@ -21,13 +21,15 @@ from anomalyhybrid.generation.pipeline import (
     combine,
     draw_candidates,
 )
-from anomalyhybrid.generation.pool import CategoryPool
+from anomalyhybrid.generation.pool import CategoryPool, pick_by_kind
 from anomalyhybrid.generation.quality import choose
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
+from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.regions import dilate
 from anomalyhybrid.ops.warp import identity_grid
+from anomalyhybrid.seeding import stream
 from anomalyhybrid.types import DecoderOutput
 
 SIZE = 64
@@ -266,3 +268,13 @@ def test_candidates_choose_by_sample() -> None:
     assert torch.equal(mixed.fused[better], second.fused[better])
     assert torch.equal(mixed.fused[~better], first.fused[~better])
     assert replace(mixed, attempt=first.attempt).accepted.shape == first.accepted.shape
+
+
+def test_rare_types_are_drawn_as_often_as_frequent_ones() -> None:
+    kind = torch.tensor([1, 0, 1, 1, 2, 1])
+    index = pick_by_kind(Draws.from_stream(stream(0, "kinds"), 3000, columns=8), kind)
+    shares = torch.bincount(kind[index], minlength=3) / len(index)
+    assert shares.tolist() == pytest.approx([1 / 3] * 3, abs=0.03)
+    assert set(index.tolist()) == set(range(6)), "every image comes up"
+    within = torch.bincount(index[kind[index] == 1], minlength=6)[[0, 2, 3, 5]] / (kind[index] == 1).sum()
+    assert within.tolist() == pytest.approx([0.25] * 4, abs=0.05)

@@ -91,9 +91,9 @@ def test_every_pixel_mode_at_its_own_size(
         tmp_path / "set",
         all_modes,
         base_set=(base,) if with_base else (),
-        count=24,
+        count=40,
         normals=6,
-        batch_size=24,
+        batch_size=20,
         appearance=appearance,
     )
     rows = check_contract(out)

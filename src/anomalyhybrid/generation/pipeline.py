@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anomalyhybrid.augment.pseudo import foreign_reference
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick
+from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick, pick_by_kind
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, visible_region
 from anomalyhybrid.manipulate.operations import edit_maps
 from anomalyhybrid.manipulate.placement import lit_part, object_point, suit_placement
@@ -90,7 +90,7 @@ def _real_reference(
 ) -> tuple[Reference, Tensor, Tensor]:
     """Place real defects on the targets; the references, their indices and their placements."""
     assert pool.base is not None
-    index = pick(draws, len(pool.base))
+    index = pick(draws, len(pool.base)) if pool.base_kind is None else pick_by_kind(draws, pool.base_kind)
     color, depth, edge = maps_of(pool.base, index)
     region = mask_of(pool.base.region_u8, index)
     its_object = mask_of(pool.base.object_u8, index)

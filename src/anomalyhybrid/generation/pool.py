@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from anomalyhybrid.conditions.imageset import ImageSet
@@ -20,16 +21,33 @@ class CategoryPool:
         normals: Good images; targets and donors of normal appearance.
         base: Real defects, or None.
         symmetry: Moves that keep the product's look.
+        base_kind: Defect type of each real defect as a number from 0, long (len(base),), on the CPU; None without any.
     """
 
     normals: ImageSet
     base: ImageSet | None
     symmetry: Symmetry
+    base_kind: Tensor | None = None
 
 
 def pick(draws: Draws, count: int) -> Tensor:
     """Draw one of so many images for each sample, long (B,)."""
     return (draws.uniform() * count).long().clamp_max(count - 1)
+
+
+def pick_by_kind(draws: Draws, kind: Tensor) -> Tensor:
+    """Draw one image of a uniformly drawn type for each sample, long (B,), so that rare types are not rare.
+
+    Args:
+        draws: Random rows.
+        kind: Type of each image as a number from 0, each type at least once, long (M,).
+    """
+    counts = torch.bincount(kind)
+    first, order = counts.cumsum(0) - counts, kind.argsort(stable=True)
+    chosen = pick(draws, len(counts))
+    first, order, of_kind = first.to(chosen.device), order.to(chosen.device), counts.to(chosen.device)[chosen]
+    within = (draws.uniform() * of_kind).long().minimum(of_kind - 1)
+    return order[first[chosen] + within]
 
 
 def maps_of(images: ImageSet, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -113,8 +113,12 @@ def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cach
         shown = signed_from_u8(normals.color_u8[:SYMMETRY_IMAGES].cpu())
         if len(shown) == 1:  # what another image of the product would look like: a little elsewhere
             shown = torch.cat([shown, shown.roll((1, 1), (2, 3))])
+        types = list(dict.fromkeys(record.defect for record in base))
         pools[category] = CategoryPool(
-            normals=normals, base=load(base) if base else None, symmetry=measure_symmetry(shown)
+            normals=normals,
+            base=load(base) if base else None,
+            symmetry=measure_symmetry(shown),
+            base_kind=torch.tensor([types.index(record.defect) for record in base]) if base else None,
         )
     return pools
 
