@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from anomalyhybrid.choices import check_choices
 from anomalyhybrid.errors import ConfigError
 
 FEW_SHOT = ("ours", "ours+", "base_third", "crop_paste")
@@ -89,7 +90,7 @@ class EvaluateConfig:
     """Compile the training steps; costs about a minute for each training."""
     graph: bool = False
     """Replay the training steps as a CUDA graph."""
-    features: Literal["inception", "efficientnet_lite2", "vgg16", "auto"] = "auto"
+    features: Literal["auto", "inception", "efficientnet_lite2", "vgg16"] = "auto"
     """Network of IS, FID and KID; `auto` takes Inception where its weights are, else a named stand-in."""
     lpips: tuple[Literal["alex", "vgg"], ...] = ("alex",)
     """Networks of cluster LPIPS."""
@@ -141,9 +142,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.table not in get_args(Literal[1, 2, 3, 4, 5, 6, 7]):
             raise ConfigError(f"evaluate.table is {self.table}; it must be one of 1 to 7")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"evaluate.{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        check_choices(self, "evaluate", _CHOICES)
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"evaluate.{name} is {getattr(self, name)}; it must be at least {least}")
@@ -199,17 +198,17 @@ class EvaluateConfig:
         return found
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "mode": ("fixed", "as_published"),
-    "base_split": ("sorted", "random"),
-    "eroded_truth": ("auto", "yes", "no"),
-    "precision": ("auto", "bf16", "fp32"),
-    "features": ("auto", "inception", "efficientnet_lite2", "vgg16"),
-    "centres": ("test", "base"),
-    "singletons": ("zero", "drop"),
-    "normals_as": ("full", "patch", "both"),
-    "appearance": ("auto", "target", "reference", "blend"),
-}
+_CHOICES = (
+    "mode",
+    "base_split",
+    "eroded_truth",
+    "precision",
+    "features",
+    "centres",
+    "singletons",
+    "normals_as",
+    "appearance",
+)
 _LEAST = {
     "size": 32,
     "count": 1,

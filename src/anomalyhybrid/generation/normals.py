@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.pipeline import place_structure, redraw
-from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick
+from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
 from anomalyhybrid.manipulate.placement import lit_part
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
@@ -100,7 +100,7 @@ def _redraw_whole(
     """Redraw whole images with the appearance of another good image (the paper's generated normals)."""
     streams = [stream(config.seed, "normal", category, index) for index in indices]
     draws = Draws.from_streams(streams, columns=64).to(pool.normals.color_u8.device)
-    target, reference = pick(draws, len(pool.normals)), pick(draws, len(pool.normals))
+    target, reference = draws.index(len(pool.normals)), draws.index(len(pool.normals))
     decoder = draws.choice([1.0] * len(config.decoders))
     color, _, _ = maps_of(pool.normals, reference)
     _, depth, edge = maps_of(pool.normals, target)
@@ -124,7 +124,7 @@ def _redraw_patches(
     """Redraw images from themselves by the source branch alone, to be shown inside procedural outlines only."""
     streams = [stream(config.seed, "patch", category, index) for index in indices]
     draws = Draws.from_streams(streams, columns=1024).to(pool.normals.color_u8.device)
-    target = pick(draws, len(pool.normals))
+    target = draws.index(len(pool.normals))
     decoder = draws.choice([1.0] * len(config.decoders))
     color, depth, edge = maps_of(pool.normals, target)
     region = _outlines(draws, config, color, mask_of(pool.normals.object_u8, target))

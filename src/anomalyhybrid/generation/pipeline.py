@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anomalyhybrid.augment.pseudo import foreign_reference
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick, pick_by_kind
+from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick_by_kind
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, visible_region
 from anomalyhybrid.manipulate.operations import edit_maps
 from anomalyhybrid.manipulate.placement import lit_part, object_point, suit_placement
@@ -18,13 +18,13 @@ from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, place
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws, constant
+from anomalyhybrid.ops.ranges import LUMINANCE
 from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise, soft_alpha
 from anomalyhybrid.ops.structures import draw_structures
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
 MARGIN = 1.2  # by which a candidate exceeds the least change, since native pixels change a little less
-LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601, as grey images are written
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
 
 
@@ -90,7 +90,7 @@ def _real_reference(
 ) -> tuple[Reference, Tensor, Tensor]:
     """Place real defects on the targets; the references, their indices and their placements."""
     assert pool.base is not None
-    index = pick(draws, len(pool.base)) if pool.base_kind is None else pick_by_kind(draws, pool.base_kind)
+    index = draws.index(len(pool.base)) if pool.base_kind is None else pick_by_kind(draws, pool.base_kind)
     color, depth, edge = maps_of(pool.base, index)
     region = mask_of(pool.base.region_u8, index)
     its_object = mask_of(pool.base.object_u8, index)
@@ -124,7 +124,7 @@ def _appearance(
     draws: Draws, plan: Plan, pool: CategoryPool, target: Tensor, reference: Reference
 ) -> tuple[Tensor, Tensor]:
     """C_r by mode, and the normal image that gives it where mode is ``reference`` and no real defect is used."""
-    donor = pick(draws, len(pool.normals))
+    donor = draws.index(len(pool.normals))
     foreign, _, _ = maps_of(pool.normals, donor)
     whole = choose(plan.uses_base, reference.color, foreign)
     options = {"target": target, "reference": whole, "blend": blended(target, reference)}
@@ -168,7 +168,7 @@ def _choose_reference(
     maps = maps_of(pool.normals, target_index)
     object_mask = mask_of(pool.normals.object_u8, target_index)
     reference = _procedural_reference(draws, config, plan, maps, object_mask)
-    donor_index = pick(draws, len(pool.normals))
+    donor_index = draws.index(len(pool.normals))
     nothing = torch.zeros_like(object_mask)
     patch = foreign_reference(draws, Reference(*maps_of(pool.normals, donor_index), region_mask=nothing))
     reference = replace(patch, region_mask=reference.region_mask).where(plan.foreign, reference)
@@ -222,7 +222,7 @@ def draw_candidates(
         decoders=len(config.decoders),
         remove_real=config.remove_real,
     )
-    target_index = pick(draws, len(pool.normals))
+    target_index = draws.index(len(pool.normals))
     maps = maps_of(pool.normals, target_index)
     reference, reference_index, matrix = _choose_reference(draws, pool, config, plan, target_index)
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)

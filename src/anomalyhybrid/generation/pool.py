@@ -30,11 +30,6 @@ class CategoryPool:
     base_kind: Tensor | None = None
 
 
-def pick(draws: Draws, count: int) -> Tensor:
-    """Draw one of so many images for each sample, long (B,)."""
-    return (draws.uniform() * count).long().clamp_max(count - 1)
-
-
 def pick_by_kind(draws: Draws, kind: Tensor) -> Tensor:
     """Draw one image of a uniformly drawn type for each sample, long (B,), so that rare types are not rare.
 
@@ -44,7 +39,7 @@ def pick_by_kind(draws: Draws, kind: Tensor) -> Tensor:
     """
     counts = torch.bincount(kind)
     first, order = counts.cumsum(0) - counts, kind.argsort(stable=True)
-    chosen = pick(draws, len(counts))
+    chosen = draws.index(len(counts))
     first, order, of_kind = first.to(chosen.device), order.to(chosen.device), counts.to(chosen.device)[chosen]
     within = (draws.uniform() * of_kind).long().minimum(of_kind - 1)
     return order[first[chosen] + within]

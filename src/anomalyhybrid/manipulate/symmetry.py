@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalyhybrid.ops.ranges import signed_from_u8
+
+MEASURED_IMAGES = 16  # good images that are compared
 TOLERANCE = 1.25  # a turned image may differ this many times as much from the others as they do among themselves
 
 
@@ -30,6 +33,19 @@ def _appearance(images: Tensor) -> Tensor:
     detail = detail / detail.mean(dim=(1, 2, 3), keepdim=True).clamp_min(1e-6)
     colour = F.avg_pool2d(images, 4)
     return torch.cat([colour - colour.mean(dim=(2, 3), keepdim=True), 0.25 * detail], dim=1)
+
+
+def symmetry_of(color_u8: Tensor) -> Symmetry:
+    """Measure the symmetry of a product on its first good images.
+
+    Args:
+        color_u8: Good images of one category, uint8 (N, 3, S, S), N >= 1.
+    """
+    shown = signed_from_u8(color_u8[:MEASURED_IMAGES].cpu())
+    if len(shown) == 1:  # what another image of the product would look like: a little elsewhere
+        shown = torch.cat([shown, shown.roll((1, 1), (2, 3))])
+    side = shown.shape[-1] // 4 * 4
+    return measure_symmetry(shown[..., :side, :side])
 
 
 def measure_symmetry(images: Tensor) -> Symmetry:

@@ -104,7 +104,6 @@ class EfficientNetLite2(nn.Module):
         Raises:
             WeightsError: A key is missing or unknown, or a shape differs.
         """
-        state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         return load_into(self, state, name="EfficientNet-Lite2")
 
     def forward(self, image_B3HW: Tensor) -> LiteOutput:

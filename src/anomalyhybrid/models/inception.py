@@ -206,7 +206,6 @@ class InceptionV3(nn.Module):
             WeightsError: A key is missing or unknown, or a shape differs.
         """
         counters = {key: value for key, value in self.state_dict().items() if key.endswith("num_batches_tracked")}
-        state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         return load_into(self, counters | state, name="Inception v3 (torch-fidelity)")
 
     def forward(self, image_B3HW: Tensor) -> InceptionOutput:

@@ -76,7 +76,7 @@ class ResNet34(nn.Module):
             WeightsError: A key is missing or unknown, or a shape differs.
         """
         own = self.state_dict()
-        body = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+        body = dict(state)
         if "conv1.weight" not in body:
             raise WeightsError(
                 f"these weights have no 'conv1.weight' but {sorted(body)[:3]}; give torchvision's ResNet"

@@ -67,6 +67,10 @@ class Draws:
         """One uniform number for each sample, float (B,)."""
         return self.uniforms(1, low, high)[:, 0]
 
+    def index(self, count: int) -> Tensor:
+        """One index below a count for each sample, uniform, long (B,)."""
+        return (self.uniform() * count).long().clamp_max(count - 1)
+
     def log_uniform(self, low: float, high: float) -> Tensor:
         """One number for each sample, uniform in the logarithm, float (B,)."""
         return low * (high / low) ** self.uniform()

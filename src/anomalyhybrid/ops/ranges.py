@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in grey (Rec. 601), as grey images are read and written."""
+
 
 def signed_from_u8(image_u8: Tensor) -> Tensor:
     """Map uint8 0..255 to float [-1, 1].

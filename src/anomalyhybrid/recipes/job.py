@@ -19,14 +19,11 @@ from anomalyhybrid.generation.normals import redraw_normals
 from anomalyhybrid.generation.pipeline import accepted_candidates, combine
 from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.generation.writer import SetWriter
-from anomalyhybrid.manipulate.symmetry import measure_symmetry
+from anomalyhybrid.manipulate.symmetry import symmetry_of
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.weights import sha256_of, shipped
-from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.recipes.sources import Sources, best_device, condition_folder, make_extractors
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
-
-SYMMETRY_IMAGES = 16  # good images that a product's symmetry is measured on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +107,11 @@ def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cach
     for category in sources.categories:
         normals = load([record for record in sources.normals if record.category == category])
         base = [record for record in sources.base if record.category == category]
-        shown = signed_from_u8(normals.color_u8[:SYMMETRY_IMAGES].cpu())
-        if len(shown) == 1:  # what another image of the product would look like: a little elsewhere
-            shown = torch.cat([shown, shown.roll((1, 1), (2, 3))])
         types = list(dict.fromkeys(record.defect for record in base))
         pools[category] = CategoryPool(
             normals=normals,
             base=load(base) if base else None,
-            symmetry=measure_symmetry(shown),
+            symmetry=symmetry_of(normals.color_u8),
             base_kind=torch.tensor([types.index(record.defect) for record in base]) if base else None,
         )
     return pools

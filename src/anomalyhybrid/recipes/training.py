@@ -18,7 +18,7 @@ from anomalyhybrid.errors import CheckpointError, ConfigError
 from anomalyhybrid.models.config import GeneratorConfig, generator_preset
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.perceptual import VggFeatures
-from anomalyhybrid.models.weights import load_safetensors, load_torch_file, sha256_of, shipped
+from anomalyhybrid.models.weights import load_safetensors, load_torch_file, safetensors_metadata, sha256_of, shipped
 from anomalyhybrid.recipes.sources import (
     Announce,
     Sources,
@@ -100,7 +100,7 @@ def _base_images(sources: Sources, config: TrainConfig) -> str:
     """Hashes of the real defects that a generator has learnt from, its start's among them; empty where not known."""
     inherited: set[str] = set()
     if config.start not in ("auto", "scratch"):
-        known = load_generator(Path(config.start))[1].get(BASE_IMAGES)
+        known = safetensors_metadata(Path(config.start)).get(BASE_IMAGES)
         if known is None:
             return ""
         inherited = set(json.loads(known))

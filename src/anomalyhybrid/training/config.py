@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from anomalyhybrid.augment.config import AugmentConfig
+from anomalyhybrid.choices import check_choices
 from anomalyhybrid.errors import ConfigError
 
 LossPreset = Literal["default", "paper"]
@@ -109,10 +110,7 @@ class TrainConfig:
     """Compile the networks (on a GPU): costs about two minutes at the start, pays in runs of more than ten."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for name in ("preset", "loss", "edge", "depth", "base_split"):
-            if getattr(self, name) not in (allowed := get_args(hints[name])):
-                raise ConfigError(f"train.{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        check_choices(self, "train", ("preset", "loss", "edge", "depth", "base_split"))
         if not self.decoders or set(self.decoders) - {"ahd", "ahe"} or len(set(self.decoders)) < len(self.decoders):
             raise ConfigError(f"train.decoders is {self.decoders}; give 'ahd', 'ahe' or both, each once")
         for name in ("steps", "batch_size", "checkpoint_every", "journal_every", "sample_every", "view_block"):

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.ranges import LUMINANCE
 from anomalyhybrid.ops.regions import masked_mean
-
-LUMINANCE = (0.299, 0.587, 0.114)  # Rec. 601
 
 
 def grey_of(rgb: Tensor) -> Tensor:

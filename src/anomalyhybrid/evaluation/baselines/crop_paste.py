@@ -19,12 +19,11 @@ from anomalyhybrid.evaluation.baselines.drawing import (
     check_sides,
     draw_all,
     draws_of,
-    pick,
 )
 from anomalyhybrid.evaluation.samples import Samples
 from anomalyhybrid.manipulate.operations import region_frame
 from anomalyhybrid.manipulate.placement import object_point, suit_placement
-from anomalyhybrid.manipulate.symmetry import Symmetry, measure_symmetry
+from anomalyhybrid.manipulate.symmetry import Symmetry, symmetry_of
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import signed_from_u8, u8_from_signed
 from anomalyhybrid.ops.regions import dilate
@@ -32,7 +31,6 @@ from anomalyhybrid.ops.warp import affine_grid, identity_grid, local_tps_displac
 
 Placement = Literal["suited", "free"]
 LEAST_AREA = 24  # pixels that a pasted defect keeps, or a quarter of its own where that is less
-SYMMETRY_IMAGES = 16  # good images that the product's symmetry is measured on, as in generation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +94,13 @@ def crop_paste(
     device = good.color_u8.device
     base, base_kind = base.to(device), base_kind.to(device)
     _check_base(good, base, kinds, base_kind)
-    symmetry = _symmetry(good)
+    symmetry = symmetry_of(good.color_u8)
     present = base_kind.unique()  # sorted
     members = [(base_kind == number).nonzero()[:, 0].tolist() for number in present]
 
     def draw(indices: Sequence[int], attempt: int) -> Candidates:
         draws = draws_of(seed, "crop_paste", indices, attempt, device, columns=1024)
-        targets = good[pick(draws, len(good))]
+        targets = good[draws.index(len(good))]
         share = draws.uniform().tolist()
         turns = [members[index % len(members)] for index in indices]
         rows = [turn[min(int(part * len(turn)), len(turn) - 1)] for turn, part in zip(turns, share, strict=True)]
@@ -135,15 +133,6 @@ def _check_base(good: ImageSet, base: ImageSet, kinds: tuple[str, ...], base_kin
     empty = (~(base.region_u8 > 127).flatten(1).any(dim=1)).nonzero()[:, 0].tolist()
     if empty:
         raise DataError(f"base images number {empty[:10]} have an empty mask; leave them out or mend their masks")
-
-
-def _symmetry(good: ImageSet) -> Symmetry:
-    """The product's symmetry, measured as generation does it."""
-    shown = signed_from_u8(good.color_u8[:SYMMETRY_IMAGES].cpu())
-    if len(shown) == 1:
-        shown = torch.cat([shown, shown.roll((1, 1), (2, 3))])
-    side = shown.shape[-1] // 4 * 4
-    return measure_symmetry(shown[..., :side, :side])
 
 
 def _free_placement(draws: Draws, object_mask: Tensor, region_mask: Tensor) -> Tensor:

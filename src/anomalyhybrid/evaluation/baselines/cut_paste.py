@@ -17,7 +17,6 @@ from anomalyhybrid.evaluation.baselines.drawing import (
     check_good,
     draw_all,
     draws_of,
-    pick,
     synthetic,
     visible,
 )
@@ -84,7 +83,7 @@ def cut_paste(
 
     def draw(indices: Sequence[int], attempt: int) -> Candidates:
         draws = draws_of(seed, "cut_paste", indices, attempt, device, columns=64)
-        return _paste(draws, good[pick(draws, len(good))], settings)
+        return _paste(draws, good[draws.index(len(good))], settings)
 
     return synthetic(*draw_all(draw, count, block))
 

@@ -46,11 +46,6 @@ def draws_of(seed: int, name: str, indices: Sequence[int], attempt: int, device:
     return Draws.from_streams([stream(seed, name, index, attempt) for index in indices], columns).to(device)
 
 
-def pick(draws: Draws, count: int) -> Tensor:
-    """Index below a count for each sample, long (B,)."""
-    return (draws.uniform() * count).long().clamp_max(count - 1)
-
-
 def check_good(good: ImageSet, count: int, block: int, *, least: int = 1) -> None:
     """Check the good images that anomalies are put on.
 

@@ -18,7 +18,6 @@ from anomalyhybrid.evaluation.baselines.drawing import (
     check_good,
     draw_all,
     draws_of,
-    pick,
     synthetic,
 )
 from anomalyhybrid.evaluation.baselines.texture_augment import augment_textures
@@ -96,7 +95,7 @@ def perlin(
 
     def draw(indices: Sequence[int], attempt: int) -> Candidates:
         draws = draws_of(seed, "perlin", indices, attempt, device, columns)
-        chosen, texture_u8 = good[pick(draws, len(good))], bank_u8[pick(draws, len(bank_u8))]
+        chosen, texture_u8 = good[draws.index(len(good))], bank_u8[draws.index(len(bank_u8))]
         return _blend(draws, chosen, texture_u8, settings, attempt)
 
     return synthetic(*draw_all(draw, count, block))

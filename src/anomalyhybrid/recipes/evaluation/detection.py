@@ -20,35 +20,13 @@ from anomalyhybrid.evaluation.segmenter import (
     predict,
     train_segmenter,
 )
+from anomalyhybrid.recipes.evaluation import methods
 from anomalyhybrid.recipes.evaluation.data import CategoryData, with_kinds
 from anomalyhybrid.recipes.evaluation.evidence import Evidence, evidence_of
 from anomalyhybrid.recipes.evaluation.methods import Entry, MadeSet
 from anomalyhybrid.recipes.evaluation.sets import Bench, redrawn_normals
 
-OPTIONS = (
-    "mode",
-    "size",
-    "native",
-    "count",
-    "normals",
-    "normals_as",
-    "base_split",
-    "with_base",
-    "validation_share",
-    "eroded_truth",
-    "epochs",
-    "samples_per_epoch",
-    "width",
-    "batch_size",
-    "precision",
-    "textures",
-    "decoders",
-    "operations",
-    "mixture",
-    "remove_real",
-    "appearance",
-    "generate_batch",
-)
+OPTIONS = (*methods.OPTIONS, "normals", "normals_as", "epochs", "samples_per_epoch", "width")
 """Settings that decide the figures of this table."""
 
 

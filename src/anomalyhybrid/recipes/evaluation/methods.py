@@ -26,6 +26,26 @@ from anomalyhybrid.recipes.evaluation.sets import (
 )
 from anomalyhybrid.recipes.training import BASE_IMAGES
 
+OPTIONS = (
+    "mode",
+    "size",
+    "native",
+    "count",
+    "base_split",
+    "with_base",
+    "validation_share",
+    "eroded_truth",
+    "batch_size",
+    "precision",
+    "textures",
+    "decoders",
+    "operations",
+    "mixture",
+    "remove_real",
+    "appearance",
+    "generate_batch",
+)
+"""Settings that decide the figures of every table: the split, a method's images, how networks are trained on them."""
 NOT_TRAINED = "shipped generator, not trained on these data"
 
 

@@ -20,36 +20,21 @@ from anomalyhybrid.evaluation.mask_consistency import MaskConsistency, mask_cons
 from anomalyhybrid.evaluation.results import Row as ResultRow
 from anomalyhybrid.evaluation.samples import Samples
 from anomalyhybrid.generation.manifest import Row, read_dataset
+from anomalyhybrid.recipes.evaluation import methods
 from anomalyhybrid.recipes.evaluation.data import CategoryData, each
 from anomalyhybrid.recipes.evaluation.methods import Bench, Entry, MadeSet
 from anomalyhybrid.recipes.evaluation.networks import Networks
 
 OPTIONS = (
-    "mode",
-    "size",
-    "native",
-    "count",
-    "base_split",
-    "with_base",
-    "validation_share",
-    "eroded_truth",
-    "batch_size",
+    *methods.OPTIONS,
     "classifier_epochs",
     "classifier_width",
-    "precision",
     "lpips",
     "centres",
     "centre_count",
     "cap",
     "singletons",
     "centres_as_bytes",
-    "textures",
-    "decoders",
-    "operations",
-    "mixture",
-    "remove_real",
-    "appearance",
-    "generate_batch",
 )
 """Settings that decide the figures of these tables; feature networks are recorded apart."""
 
