@@ -5,9 +5,9 @@
 #   V=<vgg16 file> OUT=<folder> DATA="<folder> ..." bash benchmarks/gpu_session.sh job
 #   V=<vgg16 file> OUT=<folder> DATA=<folder> bash benchmarks/gpu_session.sh ablation
 # START goes on from a generator instead of from a small-size run. Sizes and minutes can be set through the
-# environment; the defaults are those of the runs in docs/log.md.
+# environment; SRC is another source folder; the defaults are those of the runs in docs/log.md.
 set -u
-export PYTHONPATH=src PYTHONUNBUFFERED=1
+export PYTHONPATH=${SRC:-src} PYTHONUNBUFFERED=1
 P=python3; [ -x .venv/bin/python ] && P=.venv/bin/python
 T=${T:-/tmp/session}; mkdir -p "$T"
 ship() { $P -m anomalyhybrid.recipes.shipped_generator "$@"; }
@@ -31,7 +31,7 @@ general() {
   cp "$(ls "$T"/general/samples/*.png | tail -1)" "$OUT/general.png"
 }
 
-main_job() { $P benchmarks/main_job.py --data $DATA --vgg-weights "$V" --count "${COUNT:-1000}" --probed "${PROBED:-64}" \
+main_job() { $P "${SRC:-src}/../benchmarks/main_job.py" --data $DATA --vgg-weights "$V" --count "${COUNT:-1000}" --probed "${PROBED:-64}" \
   --size "${S2:-256}" --steps "${STEPS:-20000}" --batch-size "${B:-16}" "$@"; }
 keep() {
   cp "$T/$1/contact.png" "$OUT/$1.png"
@@ -41,17 +41,18 @@ keep() {
 await() { while kill -0 "$1" 2> /dev/null && [ ! -e "$2" ]; do sleep 1; done; }
 
 job() {
-  say few-shot, training
-  main_job --out "$T/few" --few-shot --base-split all --minutes "${MF:-4.5}" > "$T/few.log" 2>&1 & local few=$!
+  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"  # several processes, each with writing threads of its own
+  say few-shot, training, beside the shipped generator, generating
+  main_job --out "$T/shipped" --run shipped > "$T/shipped.log" 2>&1 & local shipped=$!
+  main_job --out "$T/few" --few-shot --base-split all --minutes "${MF:-3.7}" > "$T/few.log" 2>&1 & local few=$!
   await $few "$T/few/set/dataset.json"
   cp "$T/few/run/generator.safetensors" "$OUT/few.safetensors"
   say few-shot, generating, beside zero-shot, training
-  main_job --out "$T/zero" --minutes "${MZ:-2.5}" > "$T/zero.log" 2>&1 & local zero=$!
+  main_job --out "$T/zero" --minutes "${MZ:-2.2}" > "$T/zero.log" 2>&1 & local zero=$!
+  wait $shipped; keep shipped
   wait $few; keep few
   await $zero "$T/zero/set/dataset.json"; cp "$T/zero/run/generator.safetensors" "$OUT/zero.safetensors"
-  say shipped, generating
-  main_job --out "$T/shipped" --run shipped > "$T/shipped.log" 2>&1 & local shipped=$!
-  wait $shipped; keep shipped
+  say zero-shot, generating
   wait $zero; keep zero
   say done
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, read_rows, write_rows
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, read_dataset, read_rows, write_rows
 from anomalyhybrid.generation.summary import summarise
 from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.recipes.description import describe, write_description
@@ -70,18 +71,31 @@ def generate(
     job = prepare_job(model, sources, config, out, cache)
     if not resume:
         write_description(out, description)
-    total = (config.count + config.normals) * len(sources.categories)
-    count = 0
-    for category, is_defect, indices in job.chunks():
-        if not set(job.ids(category, is_defect, indices)) <= done:
-            append_rows(out, job.write(category, is_defect, indices))
-        count += len(indices)
-        if report is not None:
-            report(count, total)
+    _write_chunks(job, done, report)
     _in_work_order(job)
     summary = summarise(read_rows(out))
     write_description(out, description | {"summary": summary})
     return summary
+
+
+def _write_chunks(job: Job, done: set[str], report: Callable[[int, int], None] | None) -> None:
+    """Make all chunks that are not done: one is written in the background while the next is drawn on the device."""
+    total = (job.config.count + job.config.normals) * len(job.sources.categories)
+    count = 0
+    with ThreadPoolExecutor(max_workers=1) as background:
+        writing: Future[list[Row]] | None = None
+        for category, is_defect, indices in job.chunks():
+            finish = None
+            if not set(job.ids(category, is_defect, indices)) <= done:
+                finish = job.draw(category, is_defect, indices)
+            if writing is not None:
+                append_rows(job.folder, writing.result())
+            writing = None if finish is None else background.submit(finish)
+            count += len(indices)
+            if report is not None:
+                report(count, total)
+        if writing is not None:
+            append_rows(job.folder, writing.result())
 
 
 def _finished(out: Path, description: dict) -> set[str]:

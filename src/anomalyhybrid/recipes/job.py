@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +73,28 @@ class Job:
         writer = self.writers[category]
         return [writer.defect_id(index) if is_defect else writer.normal_id(index) for index in indices]
 
-    def write(self, category: str, is_defect: bool, indices: Sequence[int], only: str | None = None) -> list[Row]:
-        """Generate one chunk and write it, or the one image of it whose id is given."""
+    def draw(
+        self, category: str, is_defect: bool, indices: Sequence[int], only: str | None = None
+    ) -> Callable[[], list[Row]]:
+        """Generate one chunk on the device.
+
+        Args:
+            category: Whose images.
+            is_defect: Defects, else good images.
+            indices: Their numbers within the category.
+            only: Id of the one image to write.
+
+        Returns:
+            A function that finishes and writes the images, on the CPU, and gives their rows; it may run in a thread.
+        """
         pool, writer = self.pools[category], self.writers[category]
         if not is_defect:
-            drawn = redraw_normals(self.model.generator, pool, self.config, category, indices)
-            return writer.write_normals(drawn.cpu(), indices, only)
-        candidates = accepted_candidates(self.model.generator, pool, self.config, category, indices)
-        colors = pool.normals.color_u8[candidates.target_index].cpu()
-        return writer.write_defects(combine(Tensor.cpu, candidates), colors, indices, only)
+            drawn = redraw_normals(self.model.generator, pool, self.config, category, indices).cpu()
+            return lambda: writer.write_normals(drawn, indices, only)
+        found = accepted_candidates(self.model.generator, pool, self.config, category, indices)
+        colors = pool.normals.color_u8[found.target_index].cpu()
+        candidates = combine(Tensor.cpu, found)
+        return lambda: writer.write_defects(candidates, colors, indices, only)
 
 
 def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:

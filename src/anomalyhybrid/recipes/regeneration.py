@@ -57,7 +57,7 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     job = prepare_job(model, sources, config, out, None)
     for category, is_defect, indices in job.chunks():
         if image_id in job.ids(category, is_defect, indices):
-            (row,) = job.write(category, is_defect, indices, only=image_id)
+            (row,) = job.draw(category, is_defect, indices, only=image_id)()
             if row != rows[image_id]:
                 announce(f"warning: the image differs from the set's, made with {description['versions']}")
             return resolve_inside(out, row.image)
