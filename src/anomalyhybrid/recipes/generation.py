@@ -82,20 +82,26 @@ def _write_chunks(job: Job, done: set[str], report: Callable[[int, int], None] |
     """Make all chunks that are not done: one is written in the background while the next is drawn on the device."""
     total = (job.config.count + job.config.normals) * len(job.sources.categories)
     count = 0
+
+    def keep(rows: Sequence[Row], images: int) -> None:
+        nonlocal count
+        append_rows(job.folder, rows)
+        count += images
+        if report is not None:
+            report(count, total)
+
     with ThreadPoolExecutor(max_workers=1) as background:
-        writing: Future[list[Row]] | None = None
+        waiting: tuple[Future[list[Row]], int] | None = None
         for category, is_defect, indices in job.chunks():
-            finish = None
-            if not set(job.ids(category, is_defect, indices)) <= done:
-                finish = job.draw(category, is_defect, indices)
-            if writing is not None:
-                append_rows(job.folder, writing.result())
-            writing = None if finish is None else background.submit(finish)
-            count += len(indices)
-            if report is not None:
-                report(count, total)
-        if writing is not None:
-            append_rows(job.folder, writing.result())
+            if set(job.ids(category, is_defect, indices)) <= done:
+                keep((), len(indices))
+                continue
+            finish = job.draw(category, is_defect, indices)
+            if waiting is not None:
+                keep(waiting[0].result(), waiting[1])
+            waiting = background.submit(finish), len(indices)
+        if waiting is not None:
+            keep(waiting[0].result(), waiting[1])
 
 
 def _finished(out: Path, description: dict) -> set[str]:
