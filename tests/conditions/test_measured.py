@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from anomalyhybrid.conditions.cache import ConditionCache
+from anomalyhybrid.conditions.imageset import load_image_set
+from anomalyhybrid.conditions.lite import lite_edge
 from anomalyhybrid.conditions.measured import MeasuredDepth
-from anomalyhybrid.errors import DataError
+from anomalyhybrid.data.records import Record
+from anomalyhybrid.errors import ConfigError, DataError
 
 IMAGE = Path("test/hole/000.jpg")
 
@@ -95,3 +99,64 @@ def test_leading_folders_may_be_missing_but_not_the_images_own(tmp_path: Path) -
     assert depth.path_for(Path("000.jpg")) == tmp_path / "000.png"
     with pytest.raises(DataError, match="no depth file"):
         depth.path_for(Path("bottle/test/good/000.jpg"))
+
+
+def record_with_depth(folder: Path, depth: Path | None) -> Record:
+    path = folder / "rgb" / "000.png"
+    path.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(path), np.full((32, 32, 3), 90, np.uint8))
+    return Record(
+        path=path,
+        relative="rgb/000.png",
+        category="road",
+        defect="good",
+        mask_path=None,
+        split="train",
+        depth_path=depth,
+    )
+
+
+def test_records_bring_their_own_depth(tmp_path: Path) -> None:
+    z = np.full((32, 32), 2.0, np.float32)
+    z[:, :16] = 1.0
+    z[0, 0] = 0.0
+    cloud = np.stack([z * 9, z * 8, z], axis=-1)
+    record = record_with_depth(tmp_path, put(tmp_path / "clouds", cloud, ".tiff"))
+    measured = MeasuredDepth()
+    depth = measured.read_record(record, shape=(32, 32))
+    assert depth[5].tolist() == [1.0] * 16 + [0.0] * 16
+    assert depth[0, 0] == 0
+    loaded = measured.load(record)
+    assert (loaded.kind, loaded.valid[0, 0], loaded.values[5, 31]) == ("xyz", False, 2.0)
+    with pytest.raises(DataError, match="32x32 but its image is 16x32"):
+        measured.read_record(record, shape=(16, 32))
+    with pytest.raises(ConfigError, match="belongs to records"):
+        measured.path_for(IMAGE)
+    with pytest.raises(DataError, match=r"no measured depth for .*000\.png: its data set has none"):
+        measured.read_record(record_with_depth(tmp_path, None), shape=(32, 32))
+
+
+def test_a_given_folder_goes_before_the_records_own_depth(tmp_path: Path) -> None:
+    own = put(tmp_path / "own", np.ones((32, 32), np.uint16))
+    record = record_with_depth(tmp_path, own)
+    other = tmp_path / "other" / "rgb" / "000.png"
+    other.parent.mkdir(parents=True)
+    cv2.imwrite(str(other), np.full((32, 32), 5, np.uint16))
+    assert MeasuredDepth().path_of(record) == own
+    assert MeasuredDepth(folder=tmp_path / "other").path_of(record) == other
+
+
+def test_image_sets_take_the_records_own_depth(tmp_path: Path, lite_weights: Path) -> None:
+    values = np.tile(np.linspace(1000, 2000, 32).astype(np.uint16), (32, 1))
+    record = record_with_depth(tmp_path, put(tmp_path / "maps", values))
+    images = load_image_set(
+        [record],
+        ["road"],
+        size=16,
+        edge=lite_edge(lite_weights),
+        depth=MeasuredDepth(nearer_is_larger=True),
+        cache=ConditionCache(None),
+    )
+    row = images.depth_u8[0, 0, 8].int()
+    assert row.diff().min() > 0  # nearer to the right, as in the file
+    assert (row[0] < 10, row[-1] > 245) == (True, True)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -69,7 +68,7 @@ def load_image_set(
         categories: Names that give `ImageSet.category` its indices.
         size: Side in pixels.
         edge: Edge extractor.
-        depth: Depth extractor, or the folder of measured maps.
+        depth: Depth extractor, or the measured maps.
         cache: Where maps are kept.
         progress: Called with images done and in all.
 
@@ -113,7 +112,7 @@ def _load(
     region = np.zeros((size, size), bool)
     if record.mask_path is not None:
         region = mask_to_model(load_mask(record.mask_path, shape=shape), size)
-    depth_map = None if measured is None else measured.read(Path(record.relative), shape=shape)
+    depth_map = None if measured is None else measured.read_record(record, shape=shape)
     return color, region, object_mask(color), depth_map
 
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from anomalyhybrid.data.depth_pairs import attach_depth
+from anomalyhybrid.data.eyecandies import eyecandies_folders, read_eyecandies
 from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
 from anomalyhybrid.data.folder import read_folder
+from anomalyhybrid.data.mvtec_3d import mvtec_3d_folders, read_mvtec_3d
 from anomalyhybrid.data.mvtec_ad import (
     category_folders,
     is_category,
@@ -16,6 +19,7 @@ from anomalyhybrid.data.mvtec_ad import (
     read_mvtec_ad,
 )
 from anomalyhybrid.data.records import GOOD, DataFolder, Layout, Record
+from anomalyhybrid.data.rgb_depth import read_rgb_depth, rgb_depth_folders
 from anomalyhybrid.errors import DataError
 
 
@@ -23,17 +27,20 @@ def read_data(root: Path) -> DataFolder:
     """Read a data root, recognising its layout; ``describe()`` of the result says what was found.
 
     Args:
-        root: A category folder in MVTec AD layout, a folder of such, or a plain folder of good images.
+        root: A category folder in MVTec AD, MVTec 3D-AD or Eyecandies layout, a folder of RGB and depth pairs, a
+            folder of several of one of these, or a plain folder of good images.
 
     Returns:
-        The records, with paths relative to the root.
+        The records, with paths relative to the root, and with the images' measured depth where there is any.
 
     Raises:
         DataError: The folder is missing, empty, half in MVTec AD layout, or its masks do not pair with its images.
     """
     root = existing_folder(root)
+    if (deep := _read_deep(root, defects_alone=False)) is not None:
+        return deep
     if is_category(root) or category_folders(root):
-        return read_mvtec_ad(root)
+        return attach_depth(read_mvtec_ad(root))
     if (root / "ground_truth").is_dir() or (root / "test" / GOOD).is_dir() or (root / "train").is_dir():
         raise DataError(
             f"{root} looks like MVTec AD layout but has no train/good; put the good images into train/good "
@@ -45,6 +52,24 @@ def read_data(root: Path) -> DataFolder:
             "put their good images into train/good (a generated set has them when made with --normals)"
         )
     return read_folder(root)
+
+
+def _read_deep(root: Path, *, defects_alone: bool) -> DataFolder | None:
+    """Read a layout that has depth of its own; None for all others."""
+    three_d = mvtec_3d_folders(root, defects_alone=defects_alone)
+    candies = eyecandies_folders(root, defects_alone=defects_alone)
+    pairs = rgb_depth_folders(root)
+    plain = [folder for folder in category_folders(root) if folder not in three_d]
+    kinds = {"MVTec 3D-AD": three_d, "Eyecandies": candies, "RGB and depth pairs": pairs, "MVTec AD": plain}
+    present = {name: folders for name, folders in kinds.items() if folders}
+    if len(present) > 1:
+        found = "; ".join(f"{name}: {', '.join(folder.name for folder in some)}" for name, some in present.items())
+        raise DataError(f"{root} holds folders of several layouts ({found}); give each of them as a root of its own")
+    if three_d:
+        return read_mvtec_3d(root, defects_alone=defects_alone)
+    if candies:
+        return read_eyecandies(root, defects_alone=defects_alone)
+    return read_rgb_depth(root) if pairs else None
 
 
 def read_many(roots: Sequence[Path]) -> DataFolder:
@@ -100,8 +125,9 @@ def _moved(record: Record, root: Path) -> Record:
 def read_base_set(root: Path, *, category: str | None = None) -> DataFolder:
     """Read a base set: a few real defects with masks that generation may learn from or draw on.
 
-    Three layouts: MVTec AD (its defects; good images need not be there), ``<defect>/<image>`` beside
-    ``<defect>/<stem>_mask.png``, or ``images/`` and ``masks/`` with equal stems (or ``<stem>_mask``).
+    Layouts: MVTec AD, MVTec 3D-AD or Eyecandies (their defects; good images need not be there), RGB and depth pairs
+    (those with a mask), ``<defect>/<image>`` beside ``<defect>/<stem>_mask.png``, or ``images/`` and ``masks/`` with
+    equal stems (or ``<stem>_mask``).
 
     Args:
         root: The folder.
@@ -114,10 +140,13 @@ def read_base_set(root: Path, *, category: str | None = None) -> DataFolder:
         DataError: None of the layouts, no defect, masks that do not pair, a category for several categories.
     """
     root = existing_folder(root)
-    if is_category(root, defects_alone=True) or category_folders(root, defects_alone=True):
-        folder = read_mvtec_ad(root, defects_alone=True)
+    folder = _read_deep(root, defects_alone=True)
+    if folder is None and (is_category(root, defects_alone=True) or category_folders(root, defects_alone=True)):
+        folder = attach_depth(read_mvtec_ad(root, defects_alone=True))
+    if folder is not None:
         if not folder.defects():
-            raise DataError(f"{root} holds no defect image below test/; a base set needs at least one")
+            where = " below test/" if folder.layout in ("mvtec_ad", "mvtec_3d") else ""
+            raise DataError(f"{root} holds no defect image{where}; a base set needs at least one")
         if category is not None and len(folder.categories) > 1:
             raise DataError(
                 f"{root} holds several categories ({', '.join(folder.categories)}), which {category!r} "

@@ -11,11 +11,14 @@ GOOD = "good"
 """Defect name of normal images."""
 
 Split = Literal["train", "test"]
-Layout = Literal["folder", "mvtec_ad", "mixed", "defect_folders", "images_masks"]
+Layout = Literal["folder", "mvtec_ad", "mvtec_3d", "eyecandies", "rgb_depth", "mixed", "defect_folders", "images_masks"]
 
 _LAYOUT_NAMES: dict[Layout, str] = {
     "folder": "plain folder of good images",
     "mvtec_ad": "MVTec AD layout",
+    "mvtec_3d": "MVTec 3D-AD layout",
+    "eyecandies": "Eyecandies layout",
+    "rgb_depth": "RGB and depth pairs",
     "mixed": "several roots of different layouts",
     "defect_folders": "base set, one folder for each defect",
     "images_masks": "base set, images/ and masks/",
@@ -33,6 +36,7 @@ class Record:
         defect: ``good`` or the name of the defect type.
         mask_path: Absolute path of the data set's ground-truth mask; None for good images.
         split: The side the data set puts the image on; plain folders and base sets are ``train``.
+        depth_path: Absolute path of the image's measured depth; None where there is none.
     """
 
     path: Path
@@ -41,6 +45,7 @@ class Record:
     defect: str
     mask_path: Path | None
     split: Split
+    depth_path: Path | None = None
 
     @property
     def is_good(self) -> bool:
@@ -115,6 +120,8 @@ class DataFolder:
             names = ", ".join(f"{name} {count}" for name, count in kinds.items())
             parts.append(f"{kinds.total()} defects with masks ({names})")
         names = ", ".join(self.categories[:8]) + (", ..." if len(self.categories) > 8 else "")
+        if deep := sum(record.depth_path is not None for record in self.records):
+            parts.append("measured depth for all" if deep == len(self.records) else f"measured depth for {deep} images")
         word = "category" if len(self.categories) == 1 else "categories"
         text = f"{self.root}: {_LAYOUT_NAMES[self.layout]}, {len(self.categories)} {word} ({names}): "
         text += ", ".join(parts)

@@ -18,13 +18,15 @@ from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, place
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws, constant
+from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.ranges import LUMINANCE
-from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise, soft_alpha
+from anomalyhybrid.ops.regions import blob, blur, dilate, erode, smooth_noise, soft_alpha
 from anomalyhybrid.ops.structures import draw_structures
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
 MARGIN = 1.2  # by which a candidate exceeds the least change, since native pixels change a little less
+DETAIL = 1.5  # sigma in pixels at 256 below which a real defect's own detail is kept
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
 
 
@@ -182,6 +184,17 @@ def _choose_reference(
     return reference, index, matrix
 
 
+def _with_real_detail(output: DecoderOutput, content: Tensor, shows_real_B: Tensor) -> DecoderOutput:
+    """Keep a real defect's fine detail where C_in shows it: the source branch blurs what is a few pixels wide.
+
+    Source: ADR-004; the sharpness measured is in docs/log.md.
+    """
+    sigma = DETAIL * content.shape[-1] / 256
+    detail = content - blur(content, sigma)
+    source = choose(shows_real_B, (blur(output.source, sigma) + detail).clamp(-1, 1), output.source)
+    return DecoderOutput(source, output.fusion_mask, fuse(content, source, output.fusion_mask))
+
+
 def _as_composed(target: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
     """What composition will show at the model's size: soft at the region's border, grey where the target is."""
     mixed = torch.lerp(target, fused, soft_alpha(region_mask, FEATHER))
@@ -230,6 +243,7 @@ def draw_candidates(
     borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
     reference_index = choose(borrowed, donor, reference_index)
     output = redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
+    output = _with_real_detail(output, color, plan.uses_base & (plan.appearance != APPEARANCES.index("target")))
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
     change = mean_change(maps[0], _as_composed(maps[0], output.fused, region), region)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from anomalyhybrid.choices import check_choices
 from anomalyhybrid.errors import ConfigError
 
 Preset = Literal["lite", "base", "paper"]
+Gives = Literal["color", "maps"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +30,12 @@ class GeneratorConfig:
     """How many times narrower the fusion-mask branch is than the source branch."""
     decoders: tuple[Literal["ahd", "ahe"], ...] = ("ahd", "ahe")
     """Decoder groups to build; one alone is the ablation of Table 5."""
+    gives: Gives = "color"
+    """`color` is AnomalyHybrid: both groups redraw C_r. `maps` is AnomalyHybrid*: ahd gives depth from C_d, ahe edges
+    from C_e (paper Fig. 4b)."""
 
     def __post_init__(self) -> None:
+        check_choices(self, "generator", ("gives",))
         for name in ("width", "downsamplings", "max_width", "blocks", "mask_narrowing"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"generator.{name} is {getattr(self, name)}; it must be at least 1")
@@ -46,6 +52,12 @@ class GeneratorConfig:
         """Image sides must be multiples of this many pixels."""
         return 2**self.downsamplings
 
+    def content_channels(self, decoder: Literal["ahd", "ahe"]) -> slice:
+        """Channels of the stacked conditions that are C_in of a decoder group, which are as many as it gives."""
+        if self.gives == "color":
+            return slice(0, 3)
+        return slice(3, 4) if decoder == "ahd" else slice(4, 5)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscriminatorConfig:
@@ -57,6 +69,8 @@ class DiscriminatorConfig:
     """Strided layers of each scale's network."""
     scales: int = 2
     """Networks, each on an image half the size of the one before."""
+    image_channels: int = 3
+    """Channels of what is judged: 3 for colour, 2 for depth and edge together (AnomalyHybrid*)."""
 
 
 def generator_preset(name: Preset) -> GeneratorConfig:

@@ -1,4 +1,7 @@
-"""Two-scale conditional patch discriminator over (C_r, C_d, C_e, image), shared by both decoder groups (ADR-002)."""
+"""Two-scale conditional patch discriminator over (C_r, C_d, C_e, image), shared by both decoder groups (ADR-002).
+
+That of AnomalyHybrid* judges depth and edge of one target together (ADR-010).
+"""
 
 from __future__ import annotations
 
@@ -43,14 +46,16 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(PatchNet(8, config.width, config.layers) for _ in range(config.scales))
+        self.nets = nn.ModuleList(
+            PatchNet(5 + config.image_channels, config.width, config.layers) for _ in range(config.scales)
+        )
 
     def forward(self, stacked: Tensor, image: Tensor) -> list[list[Tensor]]:
         """Judge an image under its conditions.
 
         Args:
             stacked: Conditions, float (B, 5, H, W).
-            image: Real or generated, float (B, 3, H, W) in [-1, 1].
+            image: Real or generated, float (B, image_channels, H, W) in [-1, 1].
 
         Returns:
             For each scale the list of layer outputs; the last of each list are the logits.

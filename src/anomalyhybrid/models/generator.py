@@ -16,13 +16,20 @@ from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
 
 class Generator(nn.Module):
-    """Redraws a scene: appearance from C_r, structure from C_d (by AHD) and from C_e (by AHE)."""
+    """Redraws a scene: appearance from C_r, structure from C_d (by AHD) and from C_e (by AHE).
+
+    With ``config.gives == "maps"`` it is AnomalyHybrid*: C_r is the target's colour, and C_d and C_e, a reference's
+    maps, are redrawn for it, depth by AHD and edges by AHE (ADR-010).
+    """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config, channels=5)
-        self.decoders = nn.ModuleDict({name: DecoderGroup(config, channels=3) for name in config.decoders})
+        channels = {name: config.content_channels(name) for name in config.decoders}
+        self.decoders = nn.ModuleDict(
+            {name: DecoderGroup(config, channels=part.stop - part.start) for name, part in channels.items()}
+        )
 
     def forward(self, stacked: Tensor) -> dict[str, DecoderOutput]:
         """Run both decoder groups.
@@ -35,13 +42,15 @@ class Generator(nn.Module):
             One `DecoderOutput` for each decoder group, by name.
         """
         features = self.encoder(stacked)
-        content = stacked[:, :3]
-        return {name: decoder(features, content) for name, decoder in self.decoders.items()}
+        return {
+            name: self.decoders[name](features, stacked[:, self.config.content_channels(name)])
+            for name in self.config.decoders
+        }
 
     def redraw(self, conditions: Conditions, decoder: Decoder) -> DecoderOutput:
         """Run one decoder group only."""
         stacked = conditions.stacked()
-        return self.decoders[decoder](self.encoder(stacked), conditions.color)
+        return self.decoders[decoder](self.encoder(stacked), stacked[:, self.config.content_channels(decoder)])
 
 
 def save_generator(path: Path, model: Generator, metadata: dict[str, str], *, half: bool = True) -> None:

@@ -86,7 +86,7 @@ class Trainer:
         torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
         self.generator = generator.train().to(self.device)
-        self.discriminator = Discriminator(DiscriminatorConfig()).to(self.device)
+        self.discriminator = self._new_discriminator().to(self.device)
         self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._average = get_ema_multi_avg_fn(config.ema_decay)
         settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
@@ -94,7 +94,24 @@ class Trainer:
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
         self._block: tuple[int, Views] | None = None
         self.networks = self._wrap(features, compiled=config.compile and on_gpu)
-        self.probe = Probe.draw(self.pool, config.seed, PROBES, self.device)
+        self.probe = self._new_probe()
+
+    def _new_discriminator(self) -> Discriminator:
+        return Discriminator(DiscriminatorConfig())
+
+    def _new_probe(self) -> Probe:
+        return Probe.draw(self.pool, self.config.seed, PROBES, self.device)
+
+    def _draw_views(self, rows: Draws) -> Views:
+        """Make the samples of a block of steps."""
+        return draw_views(rows, self.pool, self.config.augment)
+
+    def _slice(self, views: Views, part: slice) -> Views:
+        return slice_views(views, part)
+
+    def _step(self, views: Views, draws: Draws) -> dict[str, Tensor]:
+        """Update both networks on one batch."""
+        return training_step(self.networks, self.loss, views, draws)
 
     def _wrap(self, features: VggFeatures | None, *, compiled: bool) -> Networks:
         generator, discriminator = self.generator, self.discriminator
@@ -136,10 +153,10 @@ class Trainer:
         if self._block is None or self._block[0] != first:
             steps = range(first, first + self.config.view_block)
             rows = Draws.joined([self._rows("views", number, 2048) for number in steps]).to(self.device)
-            self._block = (first, draw_views(rows, self.pool, self.config.augment))
+            self._block = (first, self._draw_views(rows))
         views = self._block[1]
         batch = len(views.region_mask) // self.config.view_block
-        return slice_views(views, slice((step - first) * batch, (step - first + 1) * batch))
+        return self._slice(views, slice((step - first) * batch, (step - first + 1) * batch))
 
     def _save(self, step: int) -> None:
         if self.accelerator.is_main_process:
@@ -176,7 +193,7 @@ class Trainer:
         with deferred_interrupt() as interrupted:
             while done < self.config.steps:
                 draws = self._rows("step", done, 16).to(self.device)
-                values = training_step(self.networks, self.loss, self._views(done), draws)
+                values = self._step(self._views(done), draws)
                 self._average(list(self.averaged_generator.parameters()), list(self.generator.parameters()), 0)
                 done += 1
                 if done % self.config.journal_every == 0 or done == self.config.steps:

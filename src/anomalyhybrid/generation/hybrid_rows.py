@@ -1,0 +1,92 @@
+"""Manifest rows of hybrids: those of generated images, with the parents' classes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast, get_args
+
+from anomalyhybrid.data.files import raise_problems
+from anomalyhybrid.errors import DataError
+from anomalyhybrid.generation.hybrids import ListedPair
+from anomalyhybrid.generation.manifest import MANIFEST, Row
+from anomalyhybrid.types import Decoder
+
+HYBRID = "hybrid"
+"""Defect name of hybrids in a manifest; images of one class redrawn from each other are ``good``."""
+
+_COLUMNS = ("reference", "target", "decoder")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HybridRow(Row):
+    """One hybrid; `reference` and `target` are its parents, `change_inside` the change from the target."""
+
+    reference_class: str
+    target_class: str
+    change_from_reference: float
+    """Mean absolute difference from the reference, at the target's size and on its silhouette, in 1/255."""
+
+
+def read_hybrid_rows(dataset: Path) -> list[HybridRow]:
+    """Read a set's manifest; a half-written last line of a killed run is left out.
+
+    Raises:
+        DataError: No manifest, or a row that is no hybrid's.
+    """
+    path = Path(dataset) / MANIFEST
+    if not path.is_file():
+        raise DataError(f"{dataset} holds no {MANIFEST}; give the folder of a set of hybrids")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for number, line in enumerate(lines):
+        try:
+            rows.append(HybridRow(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError) as error:
+            if number == len(lines) - 1 and isinstance(error, json.JSONDecodeError):
+                break
+            raise DataError(f"{path}, line {number + 1} is no row of a hybrid ({error})") from error
+    return rows
+
+
+def read_pairs(path: Path) -> list[ListedPair]:
+    """Read a pair list: CSV with the columns ``reference,target`` and, if wanted, ``decoder``.
+
+    Args:
+        path: The file. References and targets are paths of images below the data folder, or classes; an empty
+            decoder stands for all.
+
+    Returns:
+        The lines; at least one.
+
+    Raises:
+        DataError: No readable CSV, other columns, no line, empty cells, an unknown decoder; lines are named.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as UTF-8 text ({error}); give a CSV 'reference,target'") from error
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True, restkey="more", restval="")
+    columns = [name.strip() for name in reader.fieldnames or ()]
+    if set(columns) - set(_COLUMNS) or not {"reference", "target"} <= set(columns):
+        raise DataError(f"{path} has the columns {columns}; they must be reference,target or reference,target,decoder")
+    reader.fieldnames = columns
+    listed, problems = [], []
+    for row in reader:
+        line, cells = reader.line_num, {name: (row[name] or "").strip() for name in columns}
+        decoder = cells.get("decoder", "")
+        if "more" in row:
+            problems.append(f"line {line}: more cells than columns; put paths with commas in quotes")
+        elif not cells["reference"] or not cells["target"]:
+            problems.append(f"line {line}: reference or target is empty")
+        elif decoder and decoder not in get_args(Decoder):
+            problems.append(f"line {line}: decoder is {decoder!r}; it must be ahd, ahe or empty for both")
+        else:
+            listed.append(ListedPair(cells["reference"], cells["target"], cast(Decoder, decoder) if decoder else None))
+    raise_problems(f"{path}: some lines are no pairs; mend these:", problems)
+    if not listed:
+        raise DataError(f"{path} lists no pair; give lines 'reference,target'")
+    return listed
