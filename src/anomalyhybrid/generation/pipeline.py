@@ -26,7 +26,7 @@ from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
 MARGIN = 1.2  # by which a candidate exceeds the least change, since native pixels change a little less
-DETAIL = 1.5  # sigma in pixels at 256 below which a real defect's own detail is kept
+DETAIL = 3.0  # sigma in pixels at 256 below which a real defect's own detail is kept
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
 
 
