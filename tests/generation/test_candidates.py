@@ -16,6 +16,7 @@ from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.normals import RedrawnNormals, redraw_normals
 from anomalyhybrid.generation.pipeline import (
+    DETAIL,
     Candidates,
     accepted_candidates,
     combine,
@@ -23,11 +24,12 @@ from anomalyhybrid.generation.pipeline import (
 )
 from anomalyhybrid.generation.pool import CategoryPool, pick_by_kind
 from anomalyhybrid.generation.quality import choose
+from anomalyhybrid.manipulate.policy import APPEARANCES, Appearance
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.fusion import fuse
-from anomalyhybrid.ops.regions import dilate
+from anomalyhybrid.ops.regions import blur, dilate
 from anomalyhybrid.ops.warp import identity_grid
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.types import DecoderOutput
@@ -201,12 +203,24 @@ def test_each_sample_is_drawn_by_its_own_decoder() -> None:
 
     decoders = {name: decoder(value) for name, value in by_name.items()}
     model = cast(Generator, SimpleNamespace(encoder=lambda stacked: [stacked], decoders=decoders))
-    drawn = _draw(model, pool, decoders=("ahe", "ahd"))
+    drawn = _draw(model, pool, decoders=("ahe", "ahd"), appearance="target")
     assert set(drawn.plan.decoder.tolist()) == {0, 1}
     assert (drawn.fused[drawn.plan.decoder == 0] == by_name["ahe"]).all()
     assert (drawn.fused[drawn.plan.decoder == 1] == by_name["ahd"]).all()
-    only = _draw(model, pool, decoders=("ahd",))
+    only = _draw(model, pool, decoders=("ahd",), appearance="target")
     assert (only.fused == by_name["ahd"]).all()
+
+
+@pytest.mark.parametrize("appearance", APPEARANCES)
+def test_fine_detail_is_the_content_s_unless_the_target_gives_the_appearance(appearance: Appearance) -> None:
+    flat = _model(torch.zeros_like, 1.0)
+    drawn = _draw(flat, _pool(_disc(0, 0, 0.7)), appearance=appearance)
+    sigma = DETAIL * drawn.content.shape[-1] / 256
+    detail = drawn.content - blur(drawn.content, sigma)
+    expected = torch.zeros_like(detail) if appearance == "target" else detail.clamp(-1, 1)
+    assert detail.abs().max() > 0.1, "there is some"
+    assert torch.allclose(drawn.source, expected, atol=1e-6)
+    assert torch.equal(drawn.fused, drawn.source)
 
 
 @pytest.mark.parametrize("normals_as", ["full", "patch"])
@@ -221,7 +235,9 @@ def test_normals_are_redrawn_with_unedited_maps(normals_as: Literal["full", "pat
     maps = torch.cat([pool.normals.depth_u8, pool.normals.edge_u8], dim=1).float() / 127.5 - 1
     assert torch.allclose(seen[0][:, 3:], maps[drawn.target_index])
     assert torch.equal(drawn.content, pool.normals.color_u8[drawn.reference_index].float() / 127.5 - 1)
-    assert torch.equal(drawn.fused, -drawn.content)
+    detail = (drawn.fused + drawn.content).abs().amax(dim=(1, 2, 3)) > 0
+    assert not detail.any() if normals_as == "full" else 0.2 < float(detail.float().mean()) < 0.8, "half keep detail"
+    assert torch.equal(drawn.fused[~detail], -drawn.content[~detail])
     assert drawn.fusion_mask.eq(1).all()
     assert drawn.decoder.unique().tolist() == [0, 1]
     assert drawn.target_index.unique().tolist() == [0, 1, 2]
@@ -268,6 +284,14 @@ def test_candidates_choose_by_sample() -> None:
     assert torch.equal(mixed.fused[better], second.fused[better])
     assert torch.equal(mixed.fused[~better], first.fused[~better])
     assert replace(mixed, attempt=first.attempt).accepted.shape == first.accepted.shape
+
+
+def test_types_take_turns_by_the_number_of_the_image() -> None:
+    kind = torch.tensor([1, 0, 1, 1, 2, 1])
+    numbers = torch.tensor([0, 1, 2, 3, 7])
+    for attempt in range(3):
+        index = pick_by_kind(Draws.from_stream(stream(attempt, "kinds"), 5, columns=8), kind, numbers)
+        assert kind[index].tolist() == [0, 1, 2, 0, 1]
 
 
 def test_rare_types_are_drawn_as_often_as_frequent_ones() -> None:

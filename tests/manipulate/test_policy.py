@@ -85,8 +85,9 @@ def test_auto_shows_real_references_and_stains_and_half_of_the_structure() -> No
     assert (_plan(appearance="auto").appearance == APPEARANCES.index("blend")).all()
     plan = _plan(appearance="auto", has_base=False)
     stain = plan.kind == KINDS.index("contamination")
-    assert (plan.appearance[stain] == APPEARANCES.index("blend")).all()
-    assert _shares(plan.appearance[~stain], 3) == pytest.approx([0.5, 0.0, 0.5], abs=0.04)
+    assert (plan.appearance[stain | plan.foreign] == APPEARANCES.index("blend")).all()
+    assert float(plan.foreign.float().mean()) == pytest.approx(1 / 3, abs=0.04)
+    assert _shares(plan.appearance[~stain & ~plan.foreign], 3) == pytest.approx([0.5, 0.0, 0.5], abs=0.04)
 
 
 def test_patches_of_other_images_only_where_they_are_shown() -> None:

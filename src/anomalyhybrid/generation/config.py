@@ -41,9 +41,9 @@ class GenerateConfig:
     """Part of the base-set folder used: a third of each defect (sorted or seeded random), or all of it."""
     procedural: float = 0.0
     """Share of images with procedural structure although real defects are given."""
-    extent: tuple[float, float] = (0.05, 0.28)
+    extent: tuple[float, float] = (0.04, 0.4)
     """Half size of procedural regions, in halves of the image's side."""
-    min_change: float = 8.0
+    min_change: float = 6.5
     """Least mean absolute change inside the mask, in 1/255, for a candidate to be accepted."""
     max_attempts: int = 10
     """Candidates tried for one image; the strongest is kept and marked when none is accepted."""

@@ -23,12 +23,12 @@ _COLUMNS = ("reference", "target", "decoder")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HybridRow(Row):
-    """One hybrid; `reference` and `target` are its parents, `change_inside` the change from the target."""
+    """One hybrid: a row in which classes and both changes are known; `reference` and `target` are its parents."""
 
-    reference_class: str
-    target_class: str
-    change_from_reference: float
-    """Mean absolute difference from the reference, at the target's size and on its silhouette, in 1/255."""
+    # narrower than in `Row`, and required: a row without them is no hybrid's
+    reference_class: str  # pyright: ignore[reportGeneralTypeIssues]
+    target_class: str  # pyright: ignore[reportGeneralTypeIssues]
+    change_from_reference: float  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def read_hybrid_rows(dataset: Path) -> list[HybridRow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from anomalyhybrid.errors import DataError
 MANIFEST = "manifest.jsonl"
 DATASET = "dataset.json"
 FORMAT = 1
+
+_OF_HYBRIDS = ("reference_class", "target_class", "change_from_reference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,12 @@ class Row:
     """Mean fusion mask over the image."""
     attempt: int
     accepted: bool
+    reference_class: str | None = None
+    """Class of `reference` in a set of hybrids; there `change_inside` is the change from the target."""
+    target_class: str | None = None
+    """Class of `target` in a set of hybrids."""
+    change_from_reference: float | None = None
+    """Of hybrids: mean absolute difference from the reference, at the target's size, on its silhouette, in 1/255."""
 
 
 def read_rows(dataset: Path) -> list[Row]:
@@ -67,14 +76,15 @@ def read_rows(dataset: Path) -> list[Row]:
     return rows
 
 
-def write_rows(dataset: Path, rows: list[Row]) -> None:
+def write_rows(dataset: Path, rows: Sequence[Row]) -> None:
     """Replace the whole manifest."""
     write_text_atomic(dataset / MANIFEST, "".join(to_line(row) for row in rows))
 
 
 def to_line(row: Row) -> str:
-    """One line of the manifest."""
-    return json.dumps(asdict(row)) + "\n"
+    """One line of the manifest; what belongs to hybrids alone is left out of other rows."""
+    kept = {name: value for name, value in asdict(row).items() if value is not None or name not in _OF_HYBRIDS}
+    return json.dumps(kept) + "\n"
 
 
 def read_dataset(dataset: Path) -> dict:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.pipeline import place_structure, redraw
+from anomalyhybrid.generation.pipeline import own_detail, place_structure, redraw
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
 from anomalyhybrid.manipulate.placement import lit_part
 from anomalyhybrid.models.generator import Generator
@@ -121,7 +121,10 @@ def _redraw_whole(
 def _redraw_patches(
     model: Generator, pool: CategoryPool, config: GenerateConfig, category: str, indices: Sequence[int]
 ) -> RedrawnNormals:
-    """Redraw images from themselves by the source branch alone, to be shown inside procedural outlines only."""
+    """Redraw images from themselves by the source branch alone, to be shown inside procedural outlines only.
+
+    Half of them keep the image's own fine detail, as defects do whose appearance is not the target's.
+    """
     streams = [stream(config.seed, "patch", category, index) for index in indices]
     draws = Draws.from_streams(streams, columns=1024).to(pool.normals.color_u8.device)
     target = draws.index(len(pool.normals))
@@ -129,15 +132,16 @@ def _redraw_patches(
     color, depth, edge = maps_of(pool.normals, target)
     region = _outlines(draws, config, color, mask_of(pool.normals.object_u8, target))
     output = redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, decoder)
+    source = own_detail(output.source, color, draws.happens(0.5))
     return RedrawnNormals(
         patched=torch.ones_like(target, dtype=torch.bool),
         target_index=target,
         reference_index=target,
         decoder=decoder,
         content=color,
-        source=output.source,
+        source=source,
         fusion_mask=torch.ones_like(output.fusion_mask),
-        fused=output.source,
+        fused=source,
         region_mask=region,
     )
 

@@ -25,8 +25,8 @@ from anomalyhybrid.ops.structures import draw_structures
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
-MARGIN = 1.2  # by which a candidate exceeds the least change, since native pixels change a little less
-DETAIL = 3.0  # sigma in pixels at 256 below which a real defect's own detail is kept
+MARGIN = 1.1  # by which a candidate exceeds the least change, since native pixels change a little less
+DETAIL = 3.0  # sigma in pixels at 256 below which the content's own detail is kept
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
 
 
@@ -88,11 +88,11 @@ def _cropped(draws: Draws, region_mask: Tensor) -> Tensor:
 
 
 def _real_reference(
-    draws: Draws, pool: CategoryPool, target: Tensor, object_mask: Tensor
+    draws: Draws, pool: CategoryPool, target: Tensor, object_mask: Tensor, number_B: Tensor
 ) -> tuple[Reference, Tensor, Tensor]:
     """Place real defects on the targets; the references, their indices and their placements."""
     assert pool.base is not None
-    index = draws.index(len(pool.base)) if pool.base_kind is None else pick_by_kind(draws, pool.base_kind)
+    index = draws.index(len(pool.base)) if pool.base_kind is None else pick_by_kind(draws, pool.base_kind, number_B)
     color, depth, edge = maps_of(pool.base, index)
     region = mask_of(pool.base.region_u8, index)
     its_object = mask_of(pool.base.object_u8, index)
@@ -160,7 +160,7 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
 
 
 def _choose_reference(
-    draws: Draws, pool: CategoryPool, config: GenerateConfig, plan: Plan, target_index: Tensor
+    draws: Draws, pool: CategoryPool, config: GenerateConfig, plan: Plan, target_index: Tensor, number_B: Tensor
 ) -> tuple[Reference, Tensor, Tensor]:
     """Place each target's reference: a real defect, a patch of another good image, or procedural structure.
 
@@ -177,22 +177,29 @@ def _choose_reference(
     index = choose(plan.foreign, donor_index, target_index)
     matrix = torch.eye(2, 3, device=target_index.device).expand(len(target_index), 2, 3)
     if pool.base is not None:
-        real, base_index, placement = _real_reference(draws, pool, maps[0], object_mask)
+        real, base_index, placement = _real_reference(draws, pool, maps[0], object_mask, number_B)
         reference = real.where(plan.uses_base, reference)
         index = choose(plan.uses_base, base_index, index)
         matrix = choose(plan.uses_base, placement, matrix)
     return reference, index, matrix
 
 
-def _with_real_detail(output: DecoderOutput, content: Tensor, shows_real_B: Tensor) -> DecoderOutput:
-    """Keep a real defect's fine detail where C_in shows it: the source branch blurs what is a few pixels wide.
+def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
+    """Give A_gen the fine detail of C_in where C_in shows what is to be seen: the source branch blurs small things.
+
+    Args:
+        source: A_gen, float (B, 3, S, S) in [-1, 1].
+        content: C_in, alike.
+        kept_B: Samples that keep the content's detail, bool (B,).
+
+    Returns:
+        A_gen, float (B, 3, S, S) in [-1, 1].
 
     Source: ADR-004; the sharpness measured is in docs/log.md.
     """
     sigma = DETAIL * content.shape[-1] / 256
     detail = content - blur(content, sigma)
-    source = choose(shows_real_B, (blur(output.source, sigma) + detail).clamp(-1, 1), output.source)
-    return DecoderOutput(source, output.fusion_mask, fuse(content, source, output.fusion_mask))
+    return choose(kept_B, (blur(source, sigma) + detail).clamp(-1, 1), source)
 
 
 def _as_composed(target: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
@@ -237,13 +244,16 @@ def draw_candidates(
     )
     target_index = draws.index(len(pool.normals))
     maps = maps_of(pool.normals, target_index)
-    reference, reference_index, matrix = _choose_reference(draws, pool, config, plan, target_index)
+    reference, reference_index, matrix = _choose_reference(
+        draws, pool, config, plan, target_index, torch.tensor(indices, device=device)
+    )
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
     color, donor = _appearance(draws, plan, pool, maps[0], reference)
     borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
     reference_index = choose(borrowed, donor, reference_index)
     output = redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
-    output = _with_real_detail(output, color, plan.uses_base & (plan.appearance != APPEARANCES.index("target")))
+    source = own_detail(output.source, color, plan.appearance != APPEARANCES.index("target"))
+    output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
     change = mean_change(maps[0], _as_composed(maps[0], output.fused, region), region)

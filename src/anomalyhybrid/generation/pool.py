@@ -30,16 +30,18 @@ class CategoryPool:
     base_kind: Tensor | None = None
 
 
-def pick_by_kind(draws: Draws, kind: Tensor) -> Tensor:
-    """Draw one image of a uniformly drawn type for each sample, long (B,), so that rare types are not rare.
+def pick_by_kind(draws: Draws, kind: Tensor, number_B: Tensor | None = None) -> Tensor:
+    """Draw one image of some type for each sample, long (B,), so that rare types are not rare.
 
     Args:
         draws: Random rows.
         kind: Type of each image as a number from 0, each type at least once, long (M,).
+        number_B: Numbers of the samples, long (B,): the types take turns, however often a sample is drawn anew, so
+            that faint types are not rare either. None draws a uniform type.
     """
     counts = torch.bincount(kind)
     first, order = counts.cumsum(0) - counts, kind.argsort(stable=True)
-    chosen = draws.index(len(counts))
+    chosen = draws.index(len(counts)) if number_B is None else number_B % len(counts)
     first, order, of_kind = first.to(chosen.device), order.to(chosen.device), counts.to(chosen.device)[chosen]
     within = (draws.uniform() * of_kind).long().minimum(of_kind - 1)
     return order[first[chosen] + within]

@@ -18,7 +18,7 @@ APPEARANCES: tuple[Appearance, ...] = get_args(Appearance)
 DISTORTION = "distortion"  # name of a defect that only bends the target's own structure
 AUTO_TARGET_SHARE = 0.5  # of procedural structure that the maps alone describe
 FOREIGN = "foreign"  # name of a defect that is a patch of another good image
-FOREIGN_SHARE = 0.12  # of images without a real reference
+FOREIGN_SHARE = 0.33  # of images without a real reference
 REMOVAL = "hole"  # name of a defect that only removes structure
 
 
@@ -70,14 +70,15 @@ def draw_plan(
     """
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
     kind = draws.choice([1.0] * len(KINDS))
-    chosen = _draw_appearance(draws, appearance, kind, uses_base)
+    foreign = draws.happens(FOREIGN_SHARE) & ~uses_base & (appearance in ("auto", "blend"))
+    chosen = _draw_appearance(draws, appearance, kind, uses_base | foreign)
     return Plan(
         operation=_draw_operation(draws, operations, uses_base & (not remove_real)),
         then_tps=draws.happens(mixture),
         appearance=chosen,
         kind=kind,
         uses_base=uses_base,
-        foreign=draws.happens(FOREIGN_SHARE) & ~uses_base & (chosen == APPEARANCES.index("blend")),
+        foreign=foreign,
         decoder=draws.choice([1.0] * decoders),
     )
 
