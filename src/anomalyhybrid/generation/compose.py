@@ -84,7 +84,14 @@ def native_region(region_mask: Tensor, height: int, width: int) -> Tensor:
     return (coverage > (0.5 * coverage.amax()).clamp_max(0.5)).float()
 
 
-def compose(target: np.ndarray, generated: Tensor, region_mask: Tensor, composition: Composition) -> Composed:
+def compose(
+    target: np.ndarray,
+    generated: Tensor,
+    region_mask: Tensor,
+    composition: Composition,
+    *,
+    under: Tensor | None = None,
+) -> Composed:
     """Put a generated image into its target.
 
     Args:
@@ -92,6 +99,8 @@ def compose(target: np.ndarray, generated: Tensor, region_mask: Tensor, composit
         generated: A_out at native size, float (1, 3, H, W) in [-1, 1].
         region_mask: Region at the model's size, float (1, 1, S, S).
         composition: ``region`` keeps the target outside the region bit for bit, ``full`` takes the whole image.
+        under: What the generated image is faded in over, float (1, 3, H, W): C_in where it shows the target around
+            the region (`blend`), so that what was pasted is not faded twice; None for the target.
 
     Returns:
         The finished image; its `label_mask` is the region at native size.
@@ -103,7 +112,7 @@ def compose(target: np.ndarray, generated: Tensor, region_mask: Tensor, composit
         pixels = from_rgb_float(_as_rgb(generated), target)
     else:
         feather = max(1, round(FEATHER * min(height, width) / region_mask.shape[-1]))
-        mixed = torch.lerp(native_tensor(target), generated, soft_alpha(region, feather))
+        mixed = torch.lerp(native_tensor(target) if under is None else under, generated, soft_alpha(region, feather))
         pixels = np.where(_expand(label_mask, target), from_rgb_float(_as_rgb(mixed), target), target)
     change = np.abs(to_rgb_u8(pixels).astype(np.int16) - to_rgb_u8(target)).mean(axis=2)
     differs = (pixels != target).reshape(height, width, -1).any(axis=2)

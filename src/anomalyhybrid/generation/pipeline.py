@@ -202,9 +202,9 @@ def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
     return choose(kept_B, (blur(source, sigma) + detail).clamp(-1, 1), source)
 
 
-def _as_composed(target: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
+def _as_composed(target: Tensor, under: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
     """What composition will show at the model's size: soft at the region's border, grey where the target is."""
-    mixed = torch.lerp(target, fused, soft_alpha(region_mask, FEATHER))
+    mixed = torch.lerp(target, torch.lerp(under, fused, soft_alpha(region_mask, FEATHER)), region_mask)
     is_grey = (target.amax(dim=1) - target.amin(dim=1)).amax(dim=(1, 2)) == 0
     luminance = (mixed * constant(LUMINANCE, target.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     return choose(is_grey, luminance.expand_as(mixed), mixed)
@@ -256,7 +256,8 @@ def draw_candidates(
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
-    change = mean_change(maps[0], _as_composed(maps[0], output.fused, region), region)
+    under = choose(plan.appearance == APPEARANCES.index("blend"), color, maps[0])
+    change = mean_change(maps[0], _as_composed(maps[0], under, output.fused, region), region)
     return Candidates(
         plan=plan,
         target_index=target_index,

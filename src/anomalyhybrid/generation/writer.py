@@ -93,7 +93,8 @@ class SetWriter:
         content = self._native_content(candidates, signed_from_u8(color_u8), position, pixels, donor)
         output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
         generated = at_native_size(output, content, candidates.content[one])
-        composed = compose(pixels, generated, candidates.region_mask[one], self.config.composition)
+        under = content if appearance == "blend" else None
+        composed = compose(pixels, generated, candidates.region_mask[one], self.config.composition, under=under)
         foreign = bool(plan.foreign[position])
         named = FOREIGN if foreign else procedural_name(kind, operation, appearance)
         defect = donor.defect if uses_base else named
