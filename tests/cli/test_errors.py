@@ -277,11 +277,12 @@ def test_ctrl_c_in_generation_counts_what_is_finished(
 def test_ctrl_c_before_anything_was_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(commands, "_given", _raiser(KeyboardInterrupt()))
-    assert main(["train", "d", "--out", str(tmp_path / "out")]) == 130
-    text = capsys.readouterr().err
-    assert "Nothing was saved yet" in text
-    assert "--resume" not in text
+    monkeypatch.setattr(commands, "given_folders", _raiser(KeyboardInterrupt()))
+    for command in ("train", "train-depth"):
+        assert main([command, "d", "--out", str(tmp_path / "out")]) == 130
+        text = capsys.readouterr().err
+        assert f"Nothing was saved yet. To start again: anomalyhybrid {command} d" in text
+        assert "--resume" not in text
     assert main(["prepare", "d"]) == 130
     assert "Maps extracted so far are kept" in capsys.readouterr().err
 

@@ -143,7 +143,7 @@ def test_half_an_mvtec_layout(dummy_mvtec: Build, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="looks like MVTec AD layout but has no train/good"):
         read_data(root)
     (root / "train" / "good" / "rgb").mkdir(parents=True)
-    with pytest.raises(DataError, match="holds no image; it looks like MVTec 3D-AD"):
+    with pytest.raises(DataError, match="holds no image; it looks like MVTec 3D-AD without its depth: put the xyz/"):
         read_data(root)
 
 

@@ -46,7 +46,7 @@ def pool(*, base: list[float] | None = None) -> PairPool:
     inside = (defects.region_u8 > 127).float()
     own = depth[:1] + inside * torch.tensor(base).view(-1, 1, 1, 1)
     colour = CategoryPool(images(3), defects, symmetry, torch.zeros(len(base), dtype=torch.long))
-    return PairPool(colour, depth, own, real_signs(own, inside))
+    return PairPool(colour, depth, own, real_signs(own, inside, torch.ones_like(inside)))
 
 
 def generator(gives: str) -> Generator:
@@ -60,7 +60,16 @@ def test_real_defects_are_told_by_their_own_relief() -> None:
     depth = torch.full((4, 1, SIZE, SIZE), 0.2)
     depth[:, :, :4] = -1.0
     raised = depth + inside * torch.tensor([-0.3, 0.3, -1.18, 0.01]).view(-1, 1, 1, 1)
-    assert real_signs(raised, inside).tolist() == [DENT, PROTRUSION, HOLE, FLAT]
+    assert real_signs(raised, inside, torch.ones_like(inside)).tolist() == [DENT, PROTRUSION, HOLE, FLAT]
+
+
+def test_a_dent_beside_the_background_is_a_dent() -> None:
+    inside = (images(1, region=True).region_u8 > 127).float()
+    thing = torch.zeros_like(inside)
+    thing[:, :, 20:] = 1.0
+    depth = torch.where(thing > 0, 0.2, -1.0) - 0.15 * inside
+    assert real_signs(depth, inside, torch.ones_like(inside)).tolist() == [PROTRUSION], "the background misleads"
+    assert real_signs(depth, inside, thing).tolist() == [DENT]
 
 
 @pytest.mark.parametrize("sign", SIGNS)

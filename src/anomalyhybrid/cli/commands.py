@@ -2,73 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from anomalyhybrid.cli.arguments import (
+    Flag,
+    Folders,
+    absolute,
+    check_output,
+    expanded,
+    expanded_one,
+    given_folders,
+)
 from anomalyhybrid.cli.settings import check_finite
-from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.evaluation.config import EvaluateConfig
-from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.training.config import TrainConfig
+from anomalyhybrid.training.config import TrainConfig, TrainDepthConfig
 
-Folders = Annotated[list[Path], Parameter(consume_multiple=True, negative_iterable=())]
-Flag = Annotated[bool, Parameter(negative=())]
 Trained = Annotated[TrainConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
-Generated = Annotated[GenerateConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
+TrainedDepth = Annotated[TrainDepthConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
 Evaluated = Annotated[EvaluateConfig, Parameter(name="*", consume_multiple=True, negative_iterable=())]
 
 _TRAIN = TrainConfig()
-_GENERATE = GenerateConfig()
+_TRAIN_DEPTH = TrainDepthConfig()
 _EVALUATE = EvaluateConfig()
-
-
-def _given(data: Sequence[Path] | None) -> list[Path]:
-    if not data:
-        raise ConfigError("no data folder given; name one as an argument, or as 'data: [FOLDER]' in --config")
-    return _expanded(data)
-
-
-def _expanded(folders: Sequence[Path] | None) -> list[Path]:
-    return [folder.expanduser() for folder in folders or ()]
-
-
-def _expanded_one(folder: Path | None) -> Path | None:
-    return None if folder is None else folder.expanduser()
-
-
-def _absolute(path: str) -> str:
-    """A path in text, absolute and with ``~`` expanded, so that records of it hold in any folder; empty stays so."""
-    return os.path.abspath(Path(path).expanduser()) if path else ""
-
-
-def check_output(out: Path) -> Path:
-    """Find out before long work that an output folder cannot be written.
-
-    Args:
-        out: The folder; it need not exist.
-
-    Returns:
-        Its absolute path, ``~`` expanded.
-
-    Raises:
-        DataError: It is a file, or the user may not write there.
-    """
-    out = Path(os.path.abspath(out.expanduser()))
-    if out.exists() and not out.is_dir():
-        raise DataError(f"output {out} is a file; give a folder")
-    nearest = next(folder for folder in (out, *out.parents) if folder.exists())
-    if not nearest.is_dir():
-        raise DataError(f"output {out} lies below the file {nearest}; give another folder")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise DataError(f"output {out} cannot be written: {nearest} is read-only for this user; give another folder")
-    return out
 
 
 def prepare(
@@ -103,13 +65,13 @@ def prepare(
 
     with Progress("preparing", "images") as progress:
         run_prepare(
-            _given(data),
-            base_set=_expanded(base_set),
-            cache=_expanded_one(cache),
+            given_folders(data),
+            base_set=expanded(base_set),
+            cache=expanded_one(cache),
             edge=edge,
             depth=depth,
-            edge_weights=_absolute(edge_weights),
-            depth_weights=_absolute(depth_weights),
+            edge_weights=absolute(edge_weights),
+            depth_weights=absolute(depth_weights),
             size=size,
             skip_unreadable=skip_unreadable,
             announce=progress.announce,
@@ -139,18 +101,70 @@ def train(
         cache: Folder for edge and depth maps; by default the user's cache folder.
         config: YAML file with any of these settings; flags win over it.
     """
+
+    def recipe() -> Callable[..., Path]:
+        from anomalyhybrid.recipes.training import train as run_train
+
+        return run_train
+
+    folders, run = _train(recipe, data, out, base_set, settings, resume, skip_unreadable, cache)
+    _print_next("generate", run, "--data", *folders, "--out", "OUT")
+
+
+def train_depth(
+    data: Folders | None = None,
+    *,
+    out: Path,
+    base_set: Folders | None = None,
+    resume: Flag = False,
+    skip_unreadable: Flag = False,
+    cache: Path | None = None,
+    config: Path | None = None,
+    settings: TrainedDepth = _TRAIN_DEPTH,
+) -> None:
+    """Train the second generator (AnomalyHybrid*), which reads depth from pictures, for 'generate --depth-run'.
+
+    Args:
+        data: Folders of good images with measured depth: MVTec 3D-AD, Eyecandies, or rgb/ beside depth/.
+        out: Folder of the run.
+        base_set: Folders of a few real defects with masks and depth.
+        resume: Go on from the run's checkpoint; the result is as if it had never stopped.
+        skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
+        cache: Folder for edge and depth maps; by default the user's cache folder.
+        config: YAML file with any of these settings; flags win over it.
+    """
+
+    def recipe() -> Callable[..., Path]:
+        from anomalyhybrid.recipes.depth_level import train_depth_level
+
+        return train_depth_level
+
+    folders, run = _train(recipe, data, out, base_set, settings, resume, skip_unreadable, cache)
+    _print_next("generate", "shipped", "--depth-run", run, "--data", *folders, "--out", "OUT")
+
+
+def _train(
+    recipe: Callable[[], Callable[..., Path]],
+    data: list[Path] | None,
+    out: Path,
+    base_set: list[Path] | None,
+    settings: TrainConfig,
+    resume: bool,
+    skip_unreadable: bool,
+    cache: Path | None,
+) -> tuple[list[Path], Path]:
+    """Check what was given, then train; the data folders and the run's folder."""
     check_finite(settings)
     settings = replace(
         settings,
-        start=settings.start if settings.start in ("auto", "scratch") else _absolute(settings.start),
-        edge_weights=_absolute(settings.edge_weights),
-        depth_weights=_absolute(settings.depth_weights),
-        vgg_weights=_absolute(settings.vgg_weights),
+        start=settings.start if settings.start in ("auto", "scratch") else absolute(settings.start),
+        edge_weights=absolute(settings.edge_weights),
+        depth_weights=absolute(settings.depth_weights),
+        vgg_weights=absolute(settings.vgg_weights),
     )
-    folders = _given(data)
+    folders = given_folders(data)
     out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
-    from anomalyhybrid.recipes.training import train as run_train
 
     with Progress("training", "steps") as progress:
 
@@ -164,77 +178,23 @@ def train(
                 note=", ".join(shown),
             )
 
-        folder = run_train(
+        run = recipe()(
             folders,
             out,
-            base_set=_expanded(base_set),
+            base_set=expanded(base_set),
             config=settings,
             resume=resume,
             skip_unreadable=skip_unreadable,
-            cache=_expanded_one(cache),
+            cache=expanded_one(cache),
             announce=progress.announce,
             report=report,
         )
-    print(f"run saved in {folder}")
-    words = ["generate", str(folder), "--data", *map(str, folders), "--out", "OUT"]
-    print(f"next: {shlex.join(['anomalyhybrid', *words])}")
+    print(f"run saved in {run}")
+    return folders, run
 
 
-def generate(
-    run: str,
-    *,
-    data: Folders | None = None,
-    out: Path,
-    base_set: Folders | None = None,
-    resume: Flag = False,
-    skip_unreadable: Flag = False,
-    cache: Path | None = None,
-    config: Path | None = None,
-    settings: Generated = _GENERATE,
-) -> None:
-    """Generate defects with exact masks, and good images, in MVTec AD layout with a manifest.
-
-    Args:
-        run: Folder of a training run, a .safetensors file, or 'shipped' for the generator inside the package.
-        data: Folders of good images, or folders in MVTec AD layout.
-        out: Folder of the generated set.
-        base_set: Folders of a few real defects with masks whose structure is drawn on.
-        resume: Make only the images that are still missing; the result is as if it had never stopped.
-        skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
-        cache: Folder for edge and depth maps; by default the user's cache folder.
-        config: YAML file with any of these settings; flags win over it.
-    """
-    check_finite(settings)
-    settings = replace(
-        settings,
-        edge_weights=_absolute(settings.edge_weights),
-        depth_weights=_absolute(settings.depth_weights),
-    )
-    run = run if run == "shipped" else _absolute(run)
-    folders = _given(data)
-    out = check_output(out)
-    from anomalyhybrid.cli.progress import Progress
-    from anomalyhybrid.recipes.generation import generate as run_generate
-
-    with Progress("generating", "images") as progress:
-        summary = run_generate(
-            run,
-            folders,
-            out,
-            base_set=_expanded(base_set),
-            config=settings,
-            resume=resume,
-            skip_unreadable=skip_unreadable,
-            cache=_expanded_one(cache),
-            announce=progress.announce,
-            report=progress.show,
-        )
-    print(f"generated set in {out}")
-    for category, figures in summary.items():
-        print(f"  {category}")
-        for name, value in figures.items():
-            shown = ", ".join(f"{key} {count}" for key, count in value.items()) if isinstance(value, dict) else value
-            print(f"    {name.replace('_', ' ')}: {shown}")
+def _print_next(*words: object) -> None:
+    print(f"next: {shlex.join(['anomalyhybrid', *map(str, words)])}")
 
 
 def regenerate(dataset: Path, *, id: Annotated[str, Parameter(name="--id")], out: Path) -> None:
@@ -276,10 +236,10 @@ def evaluate(
         config: YAML file with any of these settings; flags win over it.
     """
     check_finite(settings)
-    paths = {name: _absolute(getattr(settings, name)) for name in settings.paths()}
+    paths = {name: absolute(getattr(settings, name)) for name in settings.paths()}
     settings = replace(settings, **paths)
-    run, zero_run = (path if path == "shipped" else _absolute(path) for path in (run, zero_run))
-    folders = _given(data)
+    run, zero_run = (path if path == "shipped" else absolute(path) for path in (run, zero_run))
+    folders = given_folders(data)
     out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
     from anomalyhybrid.evaluation.report_text import text_table
@@ -293,7 +253,7 @@ def evaluate(
             zero_run=zero_run,
             config=settings,
             skip_unreadable=skip_unreadable,
-            cache=_expanded_one(cache),
+            cache=expanded_one(cache),
             announce=progress.announce,
             report=lambda done, total, note: progress.show(done, total, images_per_s=0.0, note=note),
         )

@@ -15,6 +15,7 @@ from anomalyhybrid.errors import WeightsError
 _CORE = ("numpy", "safetensors", "opencv-python-headless", "pillow", "tifffile", "accelerate", "cyclopts")
 _EXTRAS = {
     "depth": (("transformers",), "Depth Anything as depth extractor"),
+    "hybrids": (("sklearn",), "evaluate --table 6"),
     "dev": (("pytest", "ruff"), "make test"),
 }
 _LOW_DISK = 5e9

@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
 
 from anomalyhybrid.cli import commands, stops
+from anomalyhybrid.cli.generate import generate, other_defaults
 from anomalyhybrid.cli.settings import check_settings, read_yaml, recorded_settings
 from anomalyhybrid.errors import AnomalyHybridError
 
@@ -31,7 +32,8 @@ def _version() -> str:
 
 
 def _apply_settings(app: App, command: tuple[str, ...], arguments: Any) -> None:
-    """Fill flags that were not given: from ``--config``, then from the record of the run that is resumed."""
+    """Fill flags that were not given: from ``--config``, from the record of a run that is resumed, and with the
+    defaults that another kind of generation brings (``other_defaults``)."""
     by_name = {argument.name: argument for argument in arguments if argument.parse}
 
     def token(name: str) -> str | None:
@@ -57,6 +59,15 @@ def _apply_settings(app: App, command: tuple[str, ...], arguments: Any) -> None:
     if out is not None:
         recorded, source = recorded_settings(Path(out).expanduser())
         apply(recorded, source)
+    for flag, defaults in other_defaults().items():
+        if flag in by_name and _is_given(by_name[flag]):
+            apply(defaults, Path(flag))
+
+
+def _is_given(argument: Any) -> bool:
+    """Whether a flag has a value that is neither empty nor false."""
+    token = argument.tokens[0] if argument.tokens else None
+    return token is not None and (token.implicit_value is True or token.value.lower() not in ("", "false"))
 
 
 def make_app() -> App:
@@ -75,7 +86,8 @@ def make_app() -> App:
     for command in (
         commands.prepare,
         commands.train,
-        commands.generate,
+        commands.train_depth,
+        generate,
         commands.regenerate,
         commands.evaluate,
         commands.demo,

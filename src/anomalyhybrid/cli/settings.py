@@ -78,7 +78,8 @@ def recorded_settings(out: Path) -> tuple[dict[str, Any], Path]:
     if run.is_file():
         return read_yaml(run), run
     if dataset.is_file():
-        return read_yaml(dataset).get("config", {}), dataset  # JSON is YAML
+        recorded = read_yaml(dataset).get("config", {})  # JSON is YAML
+        return {name: value for name, value in recorded.items() if value != []}, dataset  # an empty list is a default
     return {}, run
 
 

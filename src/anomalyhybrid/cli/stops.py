@@ -24,7 +24,7 @@ def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
     again = shlex.join(["anomalyhybrid", *words])
     if command == "evaluate":
         return f"Finished rows are kept. To go on: {again}"
-    if command not in ("train", "generate"):
+    if command not in ("train", "train-depth", "generate"):
         kept = "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
         return f"{kept}To do it again: {again}"
     go_on = again if "--resume" in words else f"{again} --resume"
@@ -51,7 +51,7 @@ def _value_of(flag: str, words: Sequence[str]) -> Path | None:
 def _saved_state(command: str, out: Path | None) -> str | None:
     if out is None:
         return None
-    if command == "train":
+    if command in ("train", "train-depth"):
         path = out / "checkpoint.safetensors"
         if not path.is_file():
             return None

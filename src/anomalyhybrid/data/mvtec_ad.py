@@ -81,7 +81,7 @@ def _good(category: Path, root: Path, split: Split, *, required: bool = False) -
     if required and not images:
         hint = ""
         if any(folder.name == "rgb" for folder in folders):
-            hint = "; it looks like MVTec 3D-AD: move the images out of the rgb/ folders, masks out of gt/"
+            hint = "; it looks like MVTec 3D-AD without its depth: put the xyz/ folder of the same names beside rgb/"
         raise DataError(f"{category / split / GOOD} holds no image{hint}")
     records = [_record(path, root, category.name, GOOD, None, split) for path in images]
     return records, folders + others

@@ -111,7 +111,7 @@ def sgd_scores(train: np.ndarray, labels: np.ndarray, test: np.ndarray, config: 
         from sklearn.linear_model import SGDClassifier
         from sklearn.model_selection import StratifiedKFold
     except ImportError as error:
-        raise ConfigError("the SGD head of Table 6 needs scikit-learn: pip install scikit-learn") from error
+        raise ConfigError("the SGD head of Table 6 needs scikit-learn: pip install 'anomalyhybrid[hybrids]'") from error
     seed = derive(config.seed, "hybrid head", "sgd") % 2**32
     linear = SGDClassifier(
         loss="log_loss",

@@ -54,7 +54,8 @@ class GenerateConfig:
     edge_weights: str = ""
     """Weight file of the edge extractor that the generator was trained with, where it is not shipped."""
     depth_weights: str = ""
-    """Weight file or folder of the depth extractor that the generator was trained with, where it is not shipped."""
+    """Weight file or folder of the depth extractor that the generator was trained with, where it is not shipped; for
+    measured depth the folder of its files, empty for the data set's own depth."""
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> GenerateConfig:

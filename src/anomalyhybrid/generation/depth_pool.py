@@ -37,15 +37,19 @@ class PairPool:
     base_sign: Tensor | None = None
 
 
-def real_signs(depth: Tensor, region_mask: Tensor) -> Tensor:
+def real_signs(depth: Tensor, region_mask: Tensor, object_mask: Tensor) -> Tensor:
     """What real defects do to the depth, from their own measured relief, index into `SIGNS`, long (M,).
 
     Args:
         depth: float (M, 1, S, S) in [-1, 1], 1 nearest.
         region_mask: Binary float (M, 1, S, S).
+        object_mask: Alike; what surrounds a defect near the object's border is judged on the object alone.
     """
     inside = masked_mean(depth, region_mask)
-    relief = (inside - masked_mean(depth, ring(region_mask))).flatten()
+    around = ring(region_mask)
+    on_object = around * object_mask
+    around = torch.where(on_object.sum(dim=(1, 2, 3), keepdim=True) > 0, on_object, around)
+    relief = (inside - masked_mean(depth, around)).flatten()
     back = depth.amin(dim=(2, 3)).flatten()
     sign = torch.where(relief > 0, PROTRUSION, DENT)
     sign = torch.where((relief < 0) & (inside.flatten() < back + AT_BACK), HOLE, sign)

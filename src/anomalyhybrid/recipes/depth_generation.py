@@ -268,7 +268,6 @@ def _pools(
         types = list(dict.fromkeys(record.defect for record in base))
         defects = load(base) if base else None
         base_depth = None if defects is None else measured_set(defects, base, measured).depth.float()
-        region = None if defects is None else (defects.region_u8 > 127).float()
         pools[category] = PairPool(
             colour=CategoryPool(
                 normals=_clear_of_defects(images).to(device),
@@ -278,7 +277,12 @@ def _pools(
             ),
             depth=measured_set(images, targets, measured).depth.to(device),
             base_depth=None if base_depth is None else base_depth.to(device),
-            base_sign=None if base_depth is None or region is None else real_signs(base_depth, region),
+            base_sign=None if base_depth is None or defects is None else _signs(base_depth, defects),
         )
         check_pool(pools[category], config, category)
     return pools
+
+
+def _signs(depth: Tensor, defects: ImageSet) -> Tensor:
+    region, thing = ((values > 127).float() for values in (defects.region_u8, defects.object_u8))
+    return real_signs(depth, region, thing)

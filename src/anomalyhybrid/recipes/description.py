@@ -16,6 +16,7 @@ import torch
 from anomalyhybrid import __version__
 from anomalyhybrid.data.files import write_text_atomic
 from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.hybrid_config import HybridConfig
 from anomalyhybrid.generation.manifest import DATASET, FORMAT
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.job import Model
@@ -48,7 +49,7 @@ def data_sha256(sources: Sources) -> str:
 def describe(
     model: Model,
     sources: Sources,
-    config: GenerateConfig,
+    config: GenerateConfig | HybridConfig,
     data: Sequence[Path],
     base_set: Sequence[Path],
     out: Path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from anomalyhybrid.data.class_folders import ClassedImages, read_class_folders
 from anomalyhybrid.data.files import make_folder, resolve_inside
@@ -20,12 +20,12 @@ from anomalyhybrid.generation.hybrids import (
     listed_parents,
     pairs_of_classes,
 )
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, read_dataset, write_rows
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, write_rows
 from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.description import describe, write_description
 from anomalyhybrid.recipes.hybrid_job import HybridJob, prepare_hybrids
-from anomalyhybrid.recipes.job import load_model
+from anomalyhybrid.recipes.job import check_gives_color, load_model
 from anomalyhybrid.recipes.sources import Announce, Sources
 
 _CHUNK = 16  # hybrids between two entries in the manifest
@@ -72,6 +72,7 @@ def generate_hybrids(
     if resume and not (out / DATASET).exists():
         raise DataError(f"{out} holds no set to resume; start without --resume")
     model = load_model(run)
+    check_gives_color(model)
     images = read_classed(data, labels, skip_unreadable=skip_unreadable, announce=announce)
     listed = read_pairs(pairs) if isinstance(pairs, Path) else pairs
     work = pairs_of_classes(images, config) if listed is None else listed_parents(images, listed, config)
@@ -85,7 +86,7 @@ def generate_hybrids(
     if not resume:
         write_description(out, description)
     rows = _write_all(job, done, report)
-    write_rows(out, cast("list[Row]", rows))
+    write_rows(out, rows)
     summary = summarise_hybrids(rows)
     write_description(out, description | {"summary": summary})
     return summary
@@ -138,7 +139,7 @@ def _describe(
     """What `dataset.json` says, enough to make the set again."""
     images = job.images
     sources = Sources(root=images.root, categories=(job.category,), normals=images.records, base=())
-    return describe(job.model, sources, cast(Any, job.config), data, (), job.folder) | {
+    return describe(job.model, sources, job.config, data, (), job.folder) | {
         "kind": "hybrids",
         "labels_sha256": None if labels is None else sha256_of(labels),
         "pairs": None if listed is None else [[one.reference, one.target, one.decoder] for one in listed],
@@ -179,7 +180,7 @@ def _finished(out: Path, description: dict[str, Any]) -> dict[str, HybridRow]:
         path.unlink(missing_ok=True)
     rows = read_hybrid_rows(out) if (out / MANIFEST).exists() else []
     kept = {row.id: row for row in rows if resolve_inside(out, row.image).is_file()}
-    write_rows(out, cast("list[Row]", list(kept.values())))
+    write_rows(out, list(kept.values()))
     return kept
 
 

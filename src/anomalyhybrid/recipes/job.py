@@ -50,6 +50,19 @@ def load_model(run: str) -> Model:
     return Model(generator=generator, path=path, name=run, sha256=sha256_of(path), metadata=metadata)
 
 
+def check_gives_color(model: Model) -> None:
+    """Refuse AnomalyHybrid* where pictures are wanted.
+
+    Raises:
+        WeightsError: The generator gives depth and edge maps.
+    """
+    if model.generator.config.gives != "color":
+        raise WeightsError(
+            f"{model.path} is AnomalyHybrid* (train-depth): it gives depth and edge maps, not pictures. Give a run of "
+            "'train' or 'shipped', and this one as --depth-run"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """Everything that writing a set needs, ready on the device."""
@@ -135,8 +148,9 @@ def prepare_job(model: Model, sources: Sources, config: GenerateConfig, folder: 
 
     Raises:
         ConfigError: The generator lacks a decoder that is asked for.
-        WeightsError: The extractors are not those that the generator was trained with.
+        WeightsError: The generator gives no pictures, or the extractors are not those that it was trained with.
     """
+    check_gives_color(model)
     missing = [name for name in config.decoders if name not in model.generator.config.decoders]
     if missing:
         raise ConfigError(

@@ -27,10 +27,12 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
         The image's path.
 
     Raises:
-        DataError: Unknown id, missing or changed data, or `out` holds a set, this one or another.
+        DataError: Unknown id, missing or changed data, `out` holds a set, this one or another, or a set of hybrids or
+            with depth.
         WeightsError: The generator is not the one that made the set.
     """
     description = read_dataset(dataset)
+    _check_kind(dataset, description)
     if out.resolve() == dataset.resolve():
         raise DataError(f"{out} is the set itself; give another folder")
     if (out / MANIFEST).exists() or (out / DATASET).exists():
@@ -64,3 +66,21 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     raise DataError(
         f"{dataset} lists {image_id!r}, but its configuration does not make it; the set was changed by hand"
     )
+
+
+def _check_kind(dataset: Path, description: dict) -> None:
+    """Refuse sets that other recipes made, and say how their images are made again.
+
+    Raises:
+        DataError: A set of hybrids, or one with depth.
+    """
+    if description.get("kind") == "hybrids":
+        raise DataError(
+            f"{dataset} is a set of hybrids, of which regenerate makes none. The same picture comes from "
+            "generate --global with --pairs, a CSV of one line 'reference,target,decoder' as in its row"
+        )
+    if description.get("level") == "depth":
+        raise DataError(
+            f"{dataset} is a set with depth, of which regenerate makes no image. Delete the image's file in a copy of "
+            "the set and give that as --out to the command that made it, with --resume: only what is missing is made"
+        )

@@ -19,7 +19,7 @@ from anomalyhybrid.data.near_duplicates import describe_groups, duplicate_groups
 from anomalyhybrid.data.reading import read_base_set, read_many
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.splits import base_split, undivided
-from anomalyhybrid.errors import ConfigError, DataError
+from anomalyhybrid.errors import DataError
 from anomalyhybrid.models.weights import cache_folder
 
 Announce = Callable[[str], None]
@@ -126,17 +126,17 @@ def make_extractors(
 ) -> tuple[EdgeExtractor, DepthExtractor | MeasuredDepth]:
     """Make both extractors; empty weight paths look in the usual places.
 
-    For ``measured`` and ``measured_disparity`` the depth path is the folder of depth files.
+    For ``measured`` and ``measured_disparity`` the depth path is the folder of depth files; empty, the depth that the
+    data set itself has for each image (3-D data).
 
     Raises:
-        ConfigError: Unknown extractor, or measured depth without its folder.
+        ConfigError: Unknown extractor.
+        DataError: The folder of depth files is missing.
         WeightsError: Weights not found or not the expected ones.
     """
     edges = make_edge_extractor(edge, weights=Path(edge_weights) if edge_weights else None, device=device)
     if depth in ("measured", "measured_disparity"):
-        if not depth_weights:
-            raise ConfigError(f"depth {depth!r} needs --depth-weights, the folder of the depth files")
-        folder = existing_folder(depth_weights)
+        folder = existing_folder(depth_weights) if depth_weights else None
         return edges, MeasuredDepth(folder=folder, nearer_is_larger=depth == "measured_disparity")
     return edges, make_depth_extractor(depth, weights=Path(depth_weights) if depth_weights else None, device=device)
 

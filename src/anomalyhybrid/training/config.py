@@ -91,7 +91,8 @@ class TrainConfig:
     edge_weights: str = ""
     """Weight file of the edge extractor; needed for pidinet."""
     depth_weights: str = ""
-    """Weight file or folder of the depth extractor; for measured depth the folder of its files, paired by path."""
+    """Weight file or folder of the depth extractor. For measured depth the folder of its files, paired by path; empty
+    takes the depth that the data set itself has for each image."""
     vgg_weights: str = ""
     """VGG16 or VGG19 with torchvision's keys (.safetensors or .pth); without it there is no perceptual term."""
     base_split: Literal["sorted", "random", "all"] = "all"
@@ -122,3 +123,12 @@ class TrainConfig:
             raise ConfigError(f"train.ema_decay is {self.ema_decay}; it must lie in [0, 1)")
         if self.learning_rate <= 0:
             raise ConfigError(f"train.learning_rate is {self.learning_rate}; it must be above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainDepthConfig(TrainConfig):
+    """One training run of AnomalyHybrid*: as of AnomalyHybrid, on measured depth unless told otherwise."""
+
+    depth: Literal["lite", "depth_anything", "fastdepth", "measured", "measured_disparity"] = "measured"
+    """What the data's depth files hold: distances, or values that are larger nearer; or an extractor's name, to do
+    without measured depth."""
