@@ -33,6 +33,7 @@ def _store(out: Path, **changes: object) -> RowStore:
     store = RowStore(
         out=out,
         name="table_2",
+        protocol="table 2",
         config=TINY,
         options={"size": 32, "native": False},
         networks=(NETWORK,),
@@ -66,7 +67,7 @@ def _row(task: Task, value: float = 0.5) -> Row:
     ],
 )
 def test_rows_made_otherwise_are_refused(tmp_path: Path, changes: dict, message: str) -> None:
-    _store(tmp_path).write(_task(), _row(_task()), None)
+    _store(tmp_path).write(_task(), (_row(_task()),), None)
     _store(tmp_path).check([_task()])
     for tasks in ([_task()], [_task("nsa")]):  # also when the row is not asked for: it could not be merged
         with pytest.raises(ConfigError, match=rf"seed_0.json was made with other .*{message}.*another --out"):
@@ -75,7 +76,7 @@ def test_rows_made_otherwise_are_refused(tmp_path: Path, changes: dict, message:
 
 def test_a_row_of_another_generator_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
     store = _store(tmp_path)
-    store.write(_task(), _row(_task()), None)
+    store.write(_task(), (_row(_task()),), None)
     store.check([_task("nsa", checkpoint=None)])
     with pytest.raises(ConfigError, match="the generator"):
         store.check([_task(checkpoint="d" * 64)])
@@ -83,7 +84,7 @@ def test_a_row_of_another_generator_is_refused_where_it_is_asked_for(tmp_path: P
 
 def test_a_damaged_row_is_named(tmp_path: Path) -> None:
     store = _store(tmp_path)
-    store.write(_task(), _row(_task()), None)
+    store.write(_task(), (_row(_task()),), None)
     store.path(_task()).write_text("{")
     with pytest.raises(DataError, match=r"seed_0\.json"):
         store.check([_task()])
@@ -93,9 +94,9 @@ def test_rows_are_merged_in_the_order_of_the_tasks(tmp_path: Path) -> None:
     store = _store(tmp_path)
     tasks = [_task(key, category, seed) for category in ("nut", "bolt") for seed in (1, 0) for key in ("ours", "nsa")]
     for number, task in enumerate(tasks):
-        store.write(task, _row(task, number / 10), None)
+        store.write(task, (_row(task, number / 10),), None)
     extra = _task("perlin", "nut", 2)
-    store.write(extra, _row(extra), None)
+    store.write(extra, (_row(extra),), None)
     result = store.merged(tasks)
     assert result.seeds == (0, 1, 2)
     assert [row.key for row in result.rows] == [
@@ -114,7 +115,7 @@ def test_names_of_categories_and_data_sets(tmp_path: Path) -> None:
     assert fingerprints([source], named) == {"bottle": data.fingerprint}  # type: ignore[list-item]
     task = Task(key="nsa", label="NSA", category="bottle", folder="widget", seed=0, checkpoint=None)
     store = _store(tmp_path, config=named, fingerprints={"bottle": "x"})
-    store.write(task, _row(task), None)
+    store.write(task, (_row(task),), None)
     assert store.merged([task]).datasets == {"bottle": "MVTec AD"}
     with pytest.raises(ConfigError, match="'gadget', which is no category"):
         fingerprints([source], replace(TINY, datasets=("gadget=MVTec AD",)))  # type: ignore[list-item]

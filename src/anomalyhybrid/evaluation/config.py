@@ -16,6 +16,8 @@ alone, and CropPaste."""
 ZERO_SHOT = ("ours_zero", "ours_zero+", "cut_paste", "perlin", "nsa")
 """Methods that use good images only."""
 METHODS = (*FEW_SHOT, *ZERO_SHOT)
+DEPTH_METHODS = ("ours", "base_third", "crop_paste", "perlin_values", "perlin_smooth")
+"""Methods that make colour and depth together: Table 4, and Table 3's depth level."""
 GENERATING = ("ours", "ours+", "ours_zero", "ours_zero+")
 """Methods whose images a generator makes."""
 PLUS = ("ours+", "ours_zero+")
@@ -31,6 +33,8 @@ LABELS = MappingProxyType(
         "cut_paste": "CutPaste",
         "perlin": "Perlin + texture",
         "nsa": "NSA",
+        "perlin_values": "Perlin depth (EasyNet)",
+        "perlin_smooth": "smooth Perlin depth (3DSR)",
     }
 )
 """Methods as tables name them (`Row.method`)."""
@@ -138,6 +142,24 @@ class EvaluateConfig:
     """Where our images take their appearance from."""
     generate_batch: int = 16
     """Images generated together."""
+    depth_run: str = ""
+    """AnomalyHybrid* of Tables 3 and 4: a run folder or a generator file; without it our depth is left out."""
+    nearer_is_larger: bool = False
+    """Measured depth grows toward the camera (disparities, heights); otherwise it holds distances."""
+    train_csv: str = ""
+    """Table 6: training CSV of the HDR butterflies; without both CSV files a stand-in leaves classes out."""
+    test_csv: str = ""
+    """Table 6: reference CSV of the HDR butterflies, of other images than the training CSV."""
+    signal: tuple[str, ...] = ()
+    """Stand-in for Table 6: classes that play the signal hybrid; empty for the next to last quarter of the classes."""
+    unseen: tuple[str, ...] = ()
+    """Stand-in for Table 6: classes that play hybrids never seen; empty for the last quarter of the classes."""
+    pairs: int = 4
+    """Table 6: hybrids for each ordered pair of classes and decoder."""
+    head_epochs: int = 40
+    """Table 6: passes of the MLP head over the training features."""
+    hybrid_features: Literal["auto", "dinov2", "efficientnet_lite2", "vgg16", "inception"] = "auto"
+    """Features of Table 6; `auto` takes DINOv2 where its weights are, else a named stand-in."""
 
     def __post_init__(self) -> None:
         if self.table not in get_args(Literal[1, 2, 3, 4, 5, 6, 7]):
@@ -155,29 +177,47 @@ class EvaluateConfig:
         if self.centres_as_bytes and self.mode == "fixed":
             raise ConfigError("evaluate.centres_as_bytes repeats a quirk; use it with mode as_published")
         plus = next((method for method in self.methods if method in PLUS), None)
-        if plus and self.table not in (2, 4):
-            raise ConfigError(f"method {plus!r} adds good images to a detector's training; it is for tables 2 and 4")
+        if plus and self.table != 2:
+            raise ConfigError(f"method {plus!r} adds good images to a detector's training; it is for table 2")
+        self._check_table()
         if not 0 <= self.validation_share < 1:
             raise ConfigError(f"evaluate.validation_share is {self.validation_share}; it must lie in [0, 1)")
         if self.mode == "as_published" and self.validation_share:
             raise ConfigError("evaluate.validation_share is for mode fixed; as_published chooses on the test set")
-        for name in ("seeds", "methods", "categories", "lpips", "decoders", "operations"):
+        for name in ("seeds", "methods", "categories", "lpips", "decoders", "operations", "signal", "unseen"):
             _check_unique(name, getattr(self, name))
         for name in ("seeds", "lpips", "decoders", "operations"):
             if not getattr(self, name):
                 raise ConfigError(f"evaluate.{name} is empty; give at least one")
+        known = {3: tuple(dict.fromkeys((*METHODS, *DEPTH_METHODS))), 4: DEPTH_METHODS}.get(self.table, METHODS)
         for method in self.methods:
-            if method not in METHODS:
-                raise ConfigError(f"evaluate.methods has {method!r}{nearest(method, METHODS)}")
+            if method not in known:
+                raise ConfigError(f"evaluate.methods has {method!r}{nearest(method, known)}")
         if plus and self.normals == 0:
             raise ConfigError(f"method {plus!r} trains on generated good images, but evaluate.normals is 0; raise it")
         self.dataset_names()
+
+    def _check_table(self) -> None:
+        """Settings that a table has no use for, or needs together."""
+        if self.table == 4 and (self.mode != "fixed" or self.validation_share):
+            raise ConfigError(
+                "table 4 keeps the last checkpoint of both detectors: use mode fixed and evaluate.validation_share 0"
+            )
+        if self.table == 4 and "ours" in self.methods and not self.depth_run:
+            raise ConfigError("method 'ours' of table 4 needs evaluate.depth_run, the AnomalyHybrid* that makes depth")
+        if self.table == 6 and (self.methods or self.categories or self.mode != "fixed"):
+            raise ConfigError("table 6 has lines and classes of its own; leave methods, categories and mode out")
+        if bool(self.train_csv) != bool(self.test_csv):
+            raise ConfigError("table 6 needs both evaluate.train_csv and evaluate.test_csv, or neither (a stand-in)")
+        if self.train_csv and (self.signal or self.unseen):
+            raise ConfigError("evaluate.signal and evaluate.unseen are for the stand-in; CSV files name the hybrids")
 
     @staticmethod
     def paths() -> tuple[str, ...]:
         """Names of the settings that are paths, where not empty."""
         names = ("inception", "efficientnet_lite2", "vgg16", "alexnet", "resnet34", "dinov2", "edge", "depth")
-        return (*(f"{name}_weights" for name in names), "lpips_alex_heads", "lpips_vgg_heads", "textures")
+        others = ("lpips_alex_heads", "lpips_vgg_heads", "textures", "depth_run", "train_csv", "test_csv")
+        return (*(f"{name}_weights" for name in names), *others)
 
     def dataset_names(self) -> dict[str, tuple[str, str]]:
         """The entries of `datasets`.
@@ -208,6 +248,7 @@ _CHOICES = (
     "singletons",
     "normals_as",
     "appearance",
+    "hybrid_features",
 )
 _LEAST = {
     "size": 32,
@@ -222,6 +263,8 @@ _LEAST = {
     "centre_count": 1,
     "cap": 0,
     "generate_batch": 1,
+    "pairs": 1,
+    "head_epochs": 1,
 }
 
 

@@ -160,7 +160,12 @@ _KNOWN = (
     _share("recall_signal", "Recall, signal hybrids", "at 95 % recall of non-hybrids", role="dinov2"),
     _share("recall_non_signal", "Recall, non-signal hybrids", "at 95 % recall of non-hybrids", role="dinov2"),
     _share("recall_mimic", "Recall, mimic hybrids", "at 95 % recall of non-hybrids", role="dinov2"),
-    _share("recall_harmonic", "Recall, harmonic mean", "of the three recalls", role="dinov2"),
+    _share("recall_unseen", "Recall, hybrids never seen", "at 95 % recall of non-hybrids", role="dinov2"),
+    _share("recall_harmonic", "Recall, harmonic mean", "of the recalls of all kinds", role="dinov2"),
+    *(
+        _share(f"auroc_{name}", f"AUROC, {text} hybrids", "chance that one scores above a non-hybrid", role="dinov2")
+        for name, text in (("signal", "signal"), ("non_signal", "non-signal"), ("mimic", "mimic"), ("unseen", "unseen"))
+    ),
 )
 FIGURES = MappingProxyType({figure.name: figure for figure in _KNOWN})
 """Known figures by name, in the order in which tables show them."""

@@ -136,7 +136,10 @@ def read_categories(
 def _check_parts(folder: DataFolder, category: str) -> None:
     """Refuse a category that cannot be evaluated."""
     if not folder.normals(category):
-        raise DataError(f"{category} holds no good training image; put them into train/good")
+        where = "put some into train/good"
+        if folder.layout == "rgb_depth":
+            where = "add images without mask, or use the MVTec 3D-AD layout, whose test side has good images too"
+        raise DataError(f"{category} holds no good training image, which every method needs; {where}")
     if not folder.defects(category):
         raise DataError(
             f"{category} holds no test defect; evaluation needs MVTec AD layout: test/<defect> with masks in "

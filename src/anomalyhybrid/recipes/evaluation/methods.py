@@ -11,7 +11,15 @@ from torch import Tensor
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.evaluation.baselines.making import make_baseline
 from anomalyhybrid.evaluation.baselines.textures import load_textures
-from anomalyhybrid.evaluation.config import FEW_SHOT, GENERATING, LABELS, METHODS, PLUS, EvaluateConfig
+from anomalyhybrid.evaluation.config import (
+    DEPTH_METHODS,
+    FEW_SHOT,
+    GENERATING,
+    LABELS,
+    METHODS,
+    PLUS,
+    EvaluateConfig,
+)
 from anomalyhybrid.evaluation.samples import Samples, join
 from anomalyhybrid.generation.manifest import Row, read_rows
 from anomalyhybrid.models.weights import safetensors_metadata, sha256_of
@@ -97,14 +105,15 @@ TABLE_7 = (("merge",), ("remove",), ("replace",), ("merge", "remove", "replace")
 def entries(config: EvaluateConfig) -> tuple[Entry, ...]:
     """Lines of the configuration's table.
 
-    Tables 1, 2 and 4 have a line for each method; Table 5 has ours with each decoder alone and with all; Table 7 ours
-    with the paper's combinations of operations, TPS following only where it is one of them.
+    Tables 1 and 2 and Table 3's RGB level have a line for each method; Table 5 has ours with each decoder alone and
+    with all; Table 7 ours with the paper's combinations of operations, TPS following only where it is one of them.
 
     Raises:
         ConfigError: Methods for a table that varies ours alone.
     """
     if config.table not in (5, 7):
-        chosen = config.methods or tuple(name for name in METHODS if name not in PLUS or _has_plus(config))
+        usual = tuple(name for name in METHODS if name not in PLUS or _has_plus(config))
+        chosen = tuple(name for name in config.methods if name in METHODS) if config.methods else usual
         return tuple(Entry(key=name, label=LABELS[name], method=name, config=config) for name in chosen)
     method = config.methods[0] if len(config.methods) == 1 else "ours"
     if len(config.methods) > 1 or method not in GENERATING:
@@ -125,8 +134,18 @@ def entries(config: EvaluateConfig) -> tuple[Entry, ...]:
     )
 
 
+def depth_entries(config: EvaluateConfig) -> tuple[Entry, ...]:
+    """Lines of Table 4 and of Table 3's depth level: one for each method that makes depth; ours needs `depth_run`."""
+    chosen = [name for name in DEPTH_METHODS if not config.methods or name in config.methods]
+    return tuple(
+        Entry(key=name, label=LABELS[name], method=name, config=config)
+        for name in chosen
+        if name != "ours" or config.depth_run
+    )
+
+
 def _has_plus(config: EvaluateConfig) -> bool:
-    return config.normals > 0 and config.table in (2, 4)
+    return config.normals > 0 and config.table == 2
 
 
 def _operations_line(config: EvaluateConfig, method: str, operations: tuple[str, ...]) -> Entry:

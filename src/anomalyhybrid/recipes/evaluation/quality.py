@@ -1,4 +1,4 @@
-"""Tables 1, 5 and 7: how real, how varied and how useful for classification a method's images are."""
+"""Tables 1, 3, 5 and 7: how real, how varied and how useful for classification a method's images are."""
 
 from __future__ import annotations
 
@@ -25,18 +25,15 @@ from anomalyhybrid.recipes.evaluation.data import CategoryData, each
 from anomalyhybrid.recipes.evaluation.methods import Bench, Entry, MadeSet
 from anomalyhybrid.recipes.evaluation.networks import Networks
 
-OPTIONS = (
-    *methods.OPTIONS,
-    "classifier_epochs",
-    "classifier_width",
-    "lpips",
-    "centres",
-    "centre_count",
-    "cap",
-    "singletons",
-    "centres_as_bytes",
-)
+LPIPS_OPTIONS = ("lpips", "centres", "centre_count", "cap", "singletons", "centres_as_bytes")
+"""Settings that decide cluster LPIPS."""
+OPTIONS = (*methods.OPTIONS, "classifier_epochs", "classifier_width", *LPIPS_OPTIONS)
 """Settings that decide the figures of these tables; feature networks are recorded apart."""
+GENERATION_OPTIONS = (
+    *(name for name in methods.OPTIONS if name not in ("batch_size", "precision")),
+    *LPIPS_OPTIONS,
+)
+"""The same without classification (Table 3)."""
 
 MASK_FIGURES = ("changed_outside", "outside_changed", "mask_visible")
 
@@ -89,9 +86,10 @@ def quality_row(
     bench: Bench,
     networks: Networks,
     *,
+    classify: bool = True,
     report: Report | None = None,
 ) -> ResultRow:
-    """Measure one line on one category with one seed (Tables 1, 5 and 7).
+    """Measure one line on one category with one seed (Tables 1, 5 and 7; Table 3 without classification).
 
     Generation figures are those of `generation_figures`, and for generated sets mask consistency at the size of
     their files. The classifier learns the method's images, at most 500 of a type, and is tested on the real two
@@ -106,6 +104,7 @@ def quality_row(
         seed: Of the drawn centres and of the classifier.
         bench: Where to work.
         networks: As `load_networks` gives them.
+        classify: Train the classifier.
         report: Called at each check of the classifier's training.
 
     Returns:
@@ -127,16 +126,7 @@ def quality_row(
         seed,
     )
     masks = mask_figures_of(made)
-    classified = classification_figures(
-        made.samples,
-        data.test,
-        classifier_config(config, seed),
-        imagenet=networks.imagenet,
-        validation=data.validation,
-        repeat_to=_others(config, data) if entry.method == "base_third" else 0,
-        device=bench.device,
-        report=report,
-    )
+    classified = _classified(entry, data, made, seed, bench, networks, report) if classify else Measured({})
     counts = {"generated images": len(own), "defective test images": len(data.test.defective)}
     counts |= {"base images": len(data.base), "classifier images": len(made.samples) if classified.figures else 0}
     return ResultRow(
@@ -146,7 +136,28 @@ def quality_row(
         figures=generated.figures | masks.figures | classified.figures,
         samples=counts,
         checkpoint=made.checkpoint,
-        notes=(*made.notes, *generated.notes, *masks.notes, *_size_note(len(own), config), *classified.notes),
+        notes=(*made.notes, *generated.notes, *masks.notes, *size_note(len(own), config), *classified.notes),
+    )
+
+
+def _classified(
+    entry: Entry,
+    data: CategoryData,
+    made: MadeSet,
+    seed: int,
+    bench: Bench,
+    networks: Networks,
+    report: Report | None,
+) -> Measured:
+    return classification_figures(
+        made.samples,
+        data.test,
+        classifier_config(entry.config, seed),
+        imagenet=networks.imagenet,
+        validation=data.validation,
+        repeat_to=_others(entry.config, data) if entry.method == "base_third" else 0,
+        device=bench.device,
+        report=report,
     )
 
 
@@ -162,7 +173,8 @@ def _others(config: EvaluateConfig, data: CategoryData) -> int:
     return min(config.count // len(data.kinds), classifier_config(config, 0).limit)
 
 
-def _size_note(count: int, config: EvaluateConfig) -> tuple[str, ...]:
+def size_note(count: int, config: EvaluateConfig) -> tuple[str, ...]:
+    """Say that FID and IS are from another number of images than asked for; nothing where they are not."""
     if count == config.count:
         return ()
     return (f"FID, IS: from {count} images in place of {config.count}; FID rises and IS falls with fewer",)

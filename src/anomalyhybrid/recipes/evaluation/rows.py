@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ class Task:
         folder: The category's name in the data.
         seed: The seed.
         checkpoint: sha256 of the generator that its images are made by, or None.
+        parts: Rows that are computed together, as their labels end; empty for one row of the label alone.
     """
 
     key: str
@@ -36,6 +37,12 @@ class Task:
     folder: str
     seed: int
     checkpoint: str | None
+    parts: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The rows' names in tables."""
+        return tuple(f"{self.label}, {part}" for part in self.parts) or (self.label,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,20 +52,24 @@ class RowStore:
     Attributes:
         out: The evaluation's output folder.
         name: The table, as in file names: ``table_2``.
+        protocol: The table, as headings name it: ``table 2``.
         config: The evaluation's settings.
         options: Those of them that decide the table's figures.
         networks: Feature networks behind its figures.
         fingerprints: Of the data, by the categories' names in tables.
         device: Name of the device.
+        renamed: Public data sets that have another name at the table's level.
     """
 
     out: Path
     name: str
+    protocol: str
     config: EvaluateConfig
     options: Mapping[str, Option]
     networks: tuple[UsedNetwork, ...]
     fingerprints: Mapping[str, str]
     device: str
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -73,20 +84,22 @@ class RowStore:
         """File of what the report shows of a row besides figures."""
         return self.path(task).with_suffix(".npz")
 
-    def write(self, task: Task, row: Row, evidence: Evidence | None) -> None:
-        """Keep a finished row; it counts as finished once its JSON file stands.
+    def write(self, task: Task, rows: Sequence[Row], evidence: Evidence | None) -> None:
+        """Keep a task's finished rows; it counts as finished once its JSON file stands.
 
         Raises:
             DataError: The files cannot be written.
         """
         if evidence is not None:
             write_evidence(evidence, self.evidence_path(task))
-        write_result(self._result(row), self.path(task))
+        write_result(self._result(tuple(rows)), self.path(task))
 
-    def _result(self, row: Row) -> Result:
-        named = {name: dataset for dataset, name in self.config.dataset_names().values() if name == row.category}
+    def _result(self, rows: tuple[Row, ...]) -> Result:
+        row = rows[0]
+        own = [(dataset, name) for dataset, name in self.config.dataset_names().values() if name == row.category]
+        named = {name: self.renamed.get(dataset, dataset) for dataset, name in own}
         return Result(
-            protocol=f"table {self.config.table}",
+            protocol=self.protocol,
             mode=self.config.mode,
             options=self.options,
             seeds=(row.seed,),
@@ -94,7 +107,7 @@ class RowStore:
             data_fingerprints={row.category: self.fingerprints[row.category]},
             versions={"anomalyhybrid": __version__, "torch": torch.__version__},
             device=self.device,
-            rows=(row,),
+            rows=rows,
             datasets=named,
         )
 
@@ -137,7 +150,7 @@ class RowStore:
         results = [read_result(path) for path in sorted(self.folder.rglob("*.json"))]
         if not results:
             raise DataError(f"{self.folder} holds no finished row; run the evaluation again")
-        labels = list(dict.fromkeys(task.label for task in tasks))
+        labels = list(dict.fromkeys(label for task in tasks for label in task.labels))
         categories = list(dict.fromkeys(task.category for task in tasks))
 
         def place(result: Result) -> tuple:

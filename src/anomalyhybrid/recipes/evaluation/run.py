@@ -1,101 +1,36 @@
-"""`anomalyhybrid evaluate`: rows of one table, each kept when it is finished, then one result and a report."""
+"""`anomalyhybrid evaluate`: rows of one table, each kept when it is finished, then its result and a report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
 
 import torch
 
 from anomalyhybrid.data.files import make_folder
-from anomalyhybrid.errors import ConfigError
+from anomalyhybrid.errors import DataError
 from anomalyhybrid.evaluation.baselines.textures import PROCEDURAL
 from anomalyhybrid.evaluation.config import EvaluateConfig
-from anomalyhybrid.evaluation.curves import Curve, CurvePlot
 from anomalyhybrid.evaluation.figures import figure_of
-from anomalyhybrid.evaluation.report import write_report
-from anomalyhybrid.evaluation.report_pictures import Failure, Sheet
-from anomalyhybrid.evaluation.result_files import read_results, write_result
-from anomalyhybrid.evaluation.results import Option, Result, Row, UsedNetwork
+from anomalyhybrid.evaluation.report_text import text_table
+from anomalyhybrid.evaluation.result_files import write_result
+from anomalyhybrid.evaluation.results import Option, Result
 from anomalyhybrid.models.weights import sha256_of
-from anomalyhybrid.recipes.evaluation import detection, quality
 from anomalyhybrid.recipes.evaluation.data import CategoryData, CategorySource, read_categories, split_category
-from anomalyhybrid.recipes.evaluation.evidence import (
-    Evidence,
-    curve_of,
-    examples_of,
-    failures_of,
-    read_evidence,
-    sheet_of,
-)
+from anomalyhybrid.recipes.evaluation.depth_data import check_depth_files, depth_fingerprint, has_depth
+from anomalyhybrid.recipes.evaluation.hybrid_table import hybrid_table
 from anomalyhybrid.recipes.evaluation.locks import locked
-from anomalyhybrid.recipes.evaluation.methods import (
-    Entry,
-    MadeSet,
-    checkpoint_of,
-    entries,
-    method_samples,
-)
-from anomalyhybrid.recipes.evaluation.networks import load_networks
+from anomalyhybrid.recipes.evaluation.methods import Entry
+from anomalyhybrid.recipes.evaluation.page import write_page
 from anomalyhybrid.recipes.evaluation.rows import RowStore, Task, fingerprints, shown_name
 from anomalyhybrid.recipes.evaluation.sets import SHIPPED, Bench, generator_file
+from anomalyhybrid.recipes.evaluation.tables import NO_DEPTH, Table, tables_of
 from anomalyhybrid.recipes.sources import Announce, best_device
 
-REPORT = "report.html"
 VARIED = MappingProxyType({5: ("decoders",), 7: ("operations", "mixture", "remove_real")})
 """Settings that a table's lines vary: the lines' names tell them."""
-Tell: TypeAlias = Callable[[dict[str, float | int | str]], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """How the rows of one table are computed.
-
-    Attributes:
-        options: Names of the settings that decide its figures.
-        networks: Feature networks that its figures are computed with.
-        check: Refuses, before long work, a category that it cannot be computed on.
-        row: Computes one row from line, data, the line's images, seed, workplace, whether to keep pictures, and
-            whom to tell at each check of a training.
-    """
-
-    options: tuple[str, ...]
-    networks: tuple[UsedNetwork, ...]
-    check: Callable[[CategoryData, EvaluateConfig], None]
-    row: Callable[[Entry, CategoryData, MadeSet, int, Bench, bool, Tell], tuple[Row, Evidence | None]]
-
-
-def table_of(config: EvaluateConfig, device: torch.device) -> Table:
-    """Choose the table.
-
-    Raises:
-        ConfigError: A table that is not implemented yet.
-        WeightsError: Networks that it needs are missing.
-    """
-    match config.table:
-        case 2:
-
-            def row(
-                entry: Entry, data: CategoryData, made: MadeSet, seed: int, bench: Bench, pictures: bool, tell: Tell
-            ) -> tuple[Row, Evidence | None]:
-                return detection.detection_row(entry, data, made, seed, bench, pictures=pictures, report=tell)
-
-            return Table(options=detection.OPTIONS, networks=(), check=detection.check_detection, row=row)
-        case 1 | 5 | 7:
-            networks = load_networks(config, device)
-
-            def measured(
-                entry: Entry, data: CategoryData, made: MadeSet, seed: int, bench: Bench, pictures: bool, tell: Tell
-            ) -> tuple[Row, Evidence | None]:
-                found = quality.quality_row(entry, data, made, seed, bench, networks, report=tell)
-                return found, examples_of(data, made) if pictures else None
-
-            return Table(options=quality.OPTIONS, networks=networks.used, check=quality.check_quality, row=measured)
-        case _:
-            raise ConfigError(f"table {config.table} is not implemented yet; choose 1, 2, 5 or 7")
 
 
 def evaluate(
@@ -114,10 +49,12 @@ def evaluate(
 
     Each finished row (line, category, seed) is kept in ``rows`` and never computed again; a killed evaluation goes
     on where it was. Several processes may work in one output folder, on the same rows or on different ones: they
-    share the work, and the last one's result holds all rows.
+    share the work, and the last one's result holds all rows. Table 3 writes its depth level, where the data have
+    depth, as ``table_3_depth.json``; Table 6 is of whole images (`hybrid_table`).
 
     Args:
-        data: Folders in MVTec AD layout, with ``test`` and ``ground_truth``.
+        data: Folders in MVTec AD, MVTec 3D-AD or Eyecandies layout, with a test side; for Table 6 one folder of class
+            folders, or of the butterflies that both CSV files name.
         out: Output folder.
         run: Generator of the few-shot methods: ``shipped``, a run folder, or a generator file.
         zero_run: Generator of the zero-shot method, which must not have seen real defects; alike.
@@ -128,12 +65,11 @@ def evaluate(
         report: Given rows done and in all, and what is going on.
 
     Returns:
-        All rows of the table that the output folder holds.
+        All rows of the table (of Table 3, of its RGB level) that the output folder holds.
 
     Raises:
         AnomalyHybridError: Something the caller can mend; also when the folder's rows were made in another way.
     """
-    lines = entries(config)
     counter = _Counter(report)
     bench = Bench(
         out=out,
@@ -144,42 +80,118 @@ def evaluate(
         announce=announce,
         note=counter.note,
     )
-    checkpoints = {line.key: checkpoint_of(line.method, bench) for line in lines}
-    table = table_of(config, bench.device)
+    if config.table == 6:
+        return hybrid_table(data, config, bench, skip_unreadable=skip_unreadable)
+    tables = tables_of(config, bench)
     sources = read_categories(data, config, skip_unreadable=skip_unreadable, announce=announce)
-    store = RowStore(
-        out=make_folder(out),
-        name=f"table_{config.table}" + ("" if config.mode == "fixed" else "_as_published"),
-        config=config,
-        options=options_of(config, table.options) | _guard_of(config, bench),
-        networks=table.networks,
-        fingerprints=fingerprints(sources, config),
-        device=torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU",
-    )
-    tasks = [
-        Task(
-            key=line.key,
-            label=line.label,
-            category=shown_name(source.category, config),
-            folder=source.category,
-            seed=seed,
-            checkpoint=checkpoints[line.key],
+    tables = _with_data(tables, sources, announce)
+    works = [_Work(table, sources, config, bench, counter) for table in tables]
+    for work in works:  # what cannot be computed is refused before long work
+        work.check()
+    results = [work.finish() for work in works]
+    for other in results[1:]:
+        announce(text_table(other))
+    return results[0]
+
+
+def _with_data(tables: Sequence[Table], sources: Sequence[CategorySource], announce: Announce) -> tuple[Table, ...]:
+    """The levels that the data allow, each with what its readers have to know.
+
+    Raises:
+        DataError: Nothing is left.
+    """
+    flat = [source.category for source in sources if not has_depth(source)]
+    levels = any(table.name == "table_3_depth" for table in tables)
+    kept: list[Table] = []
+    for table in tables:
+        note = table.note
+        if levels and flat and not table.deep:
+            where = "" if len(flat) == len(sources) else f"{', '.join(flat)}: "
+            note = where + NO_DEPTH
+        if table.name == "table_3_depth" and len(flat) == len(sources):
+            continue
+        if note:
+            announce(note)
+        kept.append(replace(table, note=note))
+    if not kept:
+        raise DataError("no image has measured depth, which these methods need; add depth, or choose other methods")
+    return tuple(kept)
+
+
+class _Work:
+    """One table's rows on all categories that it can be computed on."""
+
+    def __init__(
+        self,
+        table: Table,
+        sources: Sequence[CategorySource],
+        config: EvaluateConfig,
+        bench: Bench,
+        counter: _Counter,
+    ) -> None:
+        self._table, self._config, self._bench, self._counter = table, config, bench, counter
+        partial = table.name == "table_3_depth"
+        self._sources = tuple(source for source in sources if not partial or has_depth(source))
+        self._desk = _Desk(self._sources, config)
+        self._store = RowStore(
+            out=make_folder(bench.out),
+            name=table.name + ("" if config.mode == "fixed" else "_as_published"),
+            protocol=table.protocol,
+            config=config,
+            options=options_of(config, table.options) | _guard_of(config, bench),
+            networks=table.networks,
+            fingerprints=self._fingerprints(sources),
+            device=torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU",
+            renamed=table.datasets,
         )
-        for source in sources
-        for seed in config.seeds
-        for line in lines
-    ]
-    store.check(tasks)
-    desk = _Desk(sources, config)
-    for source in sources:  # what cannot be computed is refused before long work
-        for line in lines:
-            table.check(desk.data(source.category, config.seeds[0]), line.config)
-    _work(tasks, {line.key: line for line in lines}, table, store, desk, bench, counter)
-    with locked(out / ".locks" / f"merge_{store.name}"):
-        result = store.merged(tasks)
-        write_result(result, out / f"{store.name}.json")
-        _write_page(tasks, store, desk, out)
-    return result
+        self._tasks = [
+            Task(
+                key=line.key,
+                label=line.label,
+                category=shown_name(source.category, config),
+                folder=source.category,
+                seed=seed,
+                checkpoint=table.checkpoints[line.key],
+                parts=table.parts,
+            )
+            for source in self._sources
+            for seed in config.seeds
+            for line in table.lines
+        ]
+
+    def _fingerprints(self, sources: Sequence[CategorySource]) -> dict[str, str]:
+        """Fingerprints by the categories' names in tables, of depth too where the table needs it."""
+        found = fingerprints(sources, self._config)
+        own = {shown_name(source.category, self._config): source for source in self._sources}
+        return {name: depth_fingerprint(source) for name, source in own.items()} if self._table.deep else found
+
+    def check(self) -> None:
+        """Refuse older rows that do not fit, and categories that the table cannot be computed on."""
+        if self._table.deep:
+            for source in self._sources:
+                check_depth_files(source, self._config)
+        self._store.check(self._tasks)
+        for source in self._sources:
+            for line in self._table.lines:
+                self._table.check(self._desk.data(source.category, self._config.seeds[0]), line.config)
+
+    def finish(self) -> Result:
+        """Compute what is missing, and write result and report."""
+        lines = {line.key: line for line in self._table.lines}
+        _work(self._tasks, lines, self._table, self._store, self._desk, self._bench, self._counter)
+        out = self._bench.out
+        with locked(out / ".locks" / f"merge_{self._store.name}"):
+            result = _noted(self._store.merged(self._tasks), self._table.note)
+            write_result(result, out / f"{self._store.name}.json")
+            write_page(self._tasks, self._store, self._desk.data, out)
+        return result
+
+
+def _noted(result: Result, note: str) -> Result:
+    """Add a note to every row; it is kept in no row's file, as a later call may fill what is missing."""
+    if not note:
+        return result
+    return replace(result, rows=tuple(replace(row, notes=(*row.notes, note)) for row in result.rows))
 
 
 def options_of(config: EvaluateConfig, names: Sequence[str]) -> dict[str, Option]:
@@ -264,41 +276,18 @@ def _file_name(task: Task) -> str:
 
 
 def _row(task: Task, line: Entry, table: Table, store: RowStore, desk: _Desk, bench: Bench) -> None:
-    """Compute and keep one row."""
+    """Compute and keep one line's rows."""
     data = desk.data(task.folder, task.seed)
     table.check(data, line.config)
-    made = method_samples(line, data, task.seed, bench)
     bench.announce(f"{task.category}, seed {task.seed}: {task.label}")
     first = task.seed == min(line.config.seeds)
 
     def tell(check: dict[str, float | int | str]) -> None:
         bench.note(f"{task.category}, {task.label}: step {check['step']}, {check['img_per_s']} images/s")
 
-    row, evidence = table.row(line, data, made, task.seed, bench, first, tell)
-    store.write(task, replace(row, category=task.category), evidence)
-    shown = [f"{figure_of(name).label} {figure_of(name).shown(row.figures[name])}" for name in list(row.figures)[:4]]
-    bench.announce(f"{task.category}, seed {task.seed}: {task.label}: {', '.join(shown)}")
-
-
-def _write_page(tasks: Sequence[Task], store: RowStore, desk: _Desk, out: Path) -> None:
-    """The report on all results of the output folder, with pictures of this table's first seed."""
-    plots: list[CurvePlot] = []
-    sheets: list[Sheet] = []
-    failures: list[Failure] = []
-    for folder in dict.fromkeys(task.folder for task in tasks):
-        pixels: list[Curve] = []
-        images: list[Curve] = []
-        seed = min(task.seed for task in tasks)
-        own = [task for task in tasks if task.folder == folder and task.seed == seed]
-        for task in (task for task in own if store.evidence_path(task).is_file()):
-            evidence, data = read_evidence(store.evidence_path(task)), desk.data(folder, seed)
-            for curves, points in ((pixels, evidence.pixel_curve), (images, evidence.image_curve)):
-                curve = curve_of(task.label, points)
-                curves += [] if curve is None else [curve]
-            failures += failures_of(task.label, data, evidence)
-            sheet = sheet_of(task.label, data, evidence)
-            sheets += [] if sheet is None else [sheet]
-        for level, curves in (("pixels", pixels), ("images", images)):
-            if curves:
-                plots.append(CurvePlot(f"{own[0].category}, {level}", curves, f"Seed {seed}."))
-    write_report(read_results(out), out / REPORT, plots=plots, sheets=sheets, failures=failures)
+    rows, evidence = table.rows(line, data, task.seed, bench, first, tell)
+    rows = tuple(replace(row, category=task.category) for row in rows)
+    store.write(task, rows, evidence)
+    for row in rows:
+        figures = [f"{figure_of(name).label} {figure_of(name).shown(row.figures[name])}" for name in row.figures]
+        bench.announce(f"{task.category}, seed {task.seed}: {row.method}: {', '.join(figures[:4])}")
