@@ -227,7 +227,8 @@ def evaluate(
     Run the same command again to go on where it stopped, or several times at once to share the work.
 
     Args:
-        data: Folders in MVTec AD layout, with test/ and ground_truth/.
+        data: Folders in MVTec AD, MVTec 3D-AD or Eyecandies layout, with a test side; for table 6 one folder of class
+            folders, or of the images that the CSV files name.
         out: Folder of rows, generated sets, result and report.
         run: Folder of a training run, a .safetensors file, or 'shipped': the generator of the few-shot methods.
         zero_run: The same for the zero-shot method; it must not have been trained on real defects.
