@@ -112,6 +112,6 @@ def test_bad_input(tested: Path, parts: Path, tmp_path: Path, capsys: pytest.Cap
     assert "did you mean 'crop_paste'" in told(tested, out, "--methods", "croppaste")
     assert "holds no test defect" in told(tested / "train" / "good", out)
     assert "nothing is left to test" in told(parts, out, "--methods", "base_third")
-    assert "table 4 is not implemented yet" in told(tested, out, "--table", 4)
+    assert "28 of 28 images have no measured depth" in told(tested, out, "--table", 4)
     assert "give a run's folder" in told(tested, out, "--methods", "ours", "--run", tmp_path / "none")
     assert not (out / "table_2.json").exists()

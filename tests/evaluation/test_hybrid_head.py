@@ -110,6 +110,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(ConfigError, match="head"):
             HeadConfig(**wrong)
     monkeypatch.setitem(sys.modules, "sklearn.calibration", None)
-    with pytest.raises(ConfigError, match="pip install scikit-learn"):
+    with pytest.raises(ConfigError, match=r"pip install 'anomalyhybrid\[hybrids\]'"):
         sgd_scores(train, labels, train, SMALL)
     assert mlp_scores(train, labels, train[:1], SMALL).shape == (1,)

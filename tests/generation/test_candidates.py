@@ -212,12 +212,12 @@ def test_each_sample_is_drawn_by_its_own_decoder() -> None:
 
 
 @pytest.mark.parametrize("appearance", APPEARANCES)
-def test_fine_detail_is_the_content_s_unless_the_target_gives_the_appearance(appearance: Appearance) -> None:
+def test_fine_detail_is_the_content_s_where_it_shows_the_defect(appearance: Appearance) -> None:
     flat = _model(torch.zeros_like, 1.0)
     drawn = _draw(flat, _pool(_disc(0, 0, 0.7)), appearance=appearance)
     sigma = DETAIL * drawn.content.shape[-1] / 256
     detail = drawn.content - blur(drawn.content, sigma)
-    expected = torch.zeros_like(detail) if appearance == "target" else detail.clamp(-1, 1)
+    expected = detail.clamp(-1, 1) if appearance == "blend" else torch.zeros_like(detail)
     assert detail.abs().max() > 0.1, "there is some"
     assert torch.allclose(drawn.source, expected, atol=1e-6)
     assert torch.equal(drawn.fused, drawn.source)

@@ -244,19 +244,20 @@ def draw_candidates(
     )
     target_index = draws.index(len(pool.normals))
     maps = maps_of(pool.normals, target_index)
-    reference, reference_index, matrix = _choose_reference(
-        draws, pool, config, plan, target_index, torch.tensor(indices, device=device)
-    )
+    numbers = torch.tensor(indices, device=device)
+    reference, reference_index, matrix = _choose_reference(draws, pool, config, plan, target_index, numbers)
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
     color, donor = _appearance(draws, plan, pool, maps[0], reference)
     borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
     reference_index = choose(borrowed, donor, reference_index)
     output = redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
-    source = own_detail(output.source, color, plan.appearance != APPEARANCES.index("target"))
+    blends = plan.appearance == APPEARANCES.index("blend")
+    shown = blends | ((plan.appearance == APPEARANCES.index("reference")) & plan.uses_base)
+    source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
-    under = choose(plan.appearance == APPEARANCES.index("blend"), color, maps[0])
+    under = choose(blends, color, maps[0])
     change = mean_change(maps[0], _as_composed(maps[0], under, output.fused, region), region)
     return Candidates(
         plan=plan,

@@ -96,6 +96,9 @@ class HybridJob:
         hybrid = hybrid_at_native_size(output, reference, own, region, self.config)
         pixels = from_rgb_float(unit_from_signed(hybrid)[0].permute(1, 2, 0).contiguous().numpy(), target)
         inside = region[0, 0].numpy() > 0
+        if self.config.background == "target":  # bit for bit, 16-bit targets too
+            pixels = np.where(inside if target.ndim == 2 else inside[:, :, None], pixels, target)
+        differs = (pixels != target).reshape(*inside.shape, -1).any(axis=2)
         changes = [_change(pixels, parent, inside) for parent in (own, reference)]
         classes = [self.images.class_of[record.relative] for record in (parents.reference, parents.target)]
         defect = GOOD if classes[0] == classes[1] else HYBRID
@@ -118,7 +121,7 @@ class HybridJob:
             composition="full",
             seed=parents.seed,
             model_sha256=self.model.sha256,
-            changed_outside=0,
+            changed_outside=int((differs & ~inside).sum()),
             mask_area=0,
             change_inside=changes[0],
             change_from_reference=changes[1],
