@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from anomalyhybrid.data.decoding import decode
 from anomalyhybrid.data.depth_files import DEPTH_SUFFIXES
-from anomalyhybrid.data.files import list_folder
+from anomalyhybrid.data.files import by_stem, list_folder
 from anomalyhybrid.data.records import DataFolder
 from anomalyhybrid.errors import DataError
 
@@ -29,21 +28,16 @@ def pair_depth(images: Sequence[Path], depths: Sequence[Path], *, root: Path) ->
         ``(depth by image, problems)``; a problem for each image without depth or with several files, for each depth
         file without an image, and for images that share a stem.
     """
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in depths:
-        if path.suffix.lower() in DEPTH_SUFFIXES:
-            by_stem[path.stem].append(path)
-    same_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in images:
-        same_stem[path.stem].append(path)
+    files = _depth_by_stem(depths)
+    sharing = by_stem(images)
 
     def name(path: Path) -> str:
         return path.relative_to(root).as_posix()
 
     pairs: dict[Path, Path] = {}
     problems: list[str] = []
-    for stem, sharers in same_stem.items():
-        found = by_stem[stem]
+    for stem, sharers in sharing.items():
+        found = files.get(stem, [])
         if len(sharers) > 1:
             problems.append(f"{', '.join(map(name, sharers))}: several images of one stem; rename one")
         elif not found:
@@ -55,9 +49,13 @@ def pair_depth(images: Sequence[Path], depths: Sequence[Path], *, root: Path) ->
     problems += [
         f"{name(path)}: depth without an image of its stem"
         for path in depths
-        if path.stem not in same_stem or path.suffix.lower() not in DEPTH_SUFFIXES
+        if path.stem not in sharing or path.suffix.lower() not in DEPTH_SUFFIXES
     ]
     return pairs, problems
+
+
+def _depth_by_stem(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    return by_stem([path for path in paths if path.suffix.lower() in DEPTH_SUFFIXES])
 
 
 def is_black(path: Path) -> bool:
@@ -96,11 +94,8 @@ def attach_depth(folder: DataFolder) -> DataFolder:
         category = record.path.parent.parent.parent
         place = category / DEPTH_FOLDER / record.path.parent.relative_to(category)
         if place not in known:
-            known[place] = defaultdict(list)
-            for path in list_folder(place)[0]:
-                if path.suffix.lower() in DEPTH_SUFFIXES:
-                    known[place][path.stem].append(path)
-        files = known[place][record.path.stem]
+            known[place] = _depth_by_stem(list_folder(place)[0])
+        files = known[place].get(record.path.stem, [])
         if len(files) > 1:
             raise DataError(f"{record.path} has more than one depth file: {', '.join(map(str, files))}; keep one")
         if files:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anomalyhybrid.data.categories import Found, read_categories
 from anomalyhybrid.data.depth_pairs import is_black
-from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
+from anomalyhybrid.data.files import existing_folder, list_folder
 from anomalyhybrid.data.records import GOOD, DataFolder, Record, Split
 from anomalyhybrid.errors import DataError
 
@@ -79,23 +80,16 @@ def read_eyecandies(root: Path, *, defects_alone: bool = False) -> DataFolder:
         raise DataError(
             f"{root} is not in Eyecandies layout: neither it nor a folder in it holds train/data/000_image_0.png"
         )
-    records: list[Record] = []
-    problems: list[str] = []
-    ignored: list[Path] = []
-    if categories != [root]:
-        images, folders, others = list_folder(root)
-        ignored += images + others + [folder for folder in folders if folder not in categories]
-    for category in categories:
-        found, wrong, rest = _read_category(category, root)
-        records += found
-        problems += wrong
-        ignored += rest
-    raise_problems(f"{root}: the files of some samples are not complete; mend or remove these:", problems)
-    names = tuple(path.relative_to(root).as_posix() for path in ignored)
-    return DataFolder(root=root, layout="eyecandies", records=tuple(records), ignored=names)
+    return read_categories(
+        root,
+        categories,
+        _read_category,
+        layout="eyecandies",
+        fault="the files of some samples are not complete; mend or remove these:",
+    )
 
 
-def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str], list[Path]]:
+def _read_category(category: Path, root: Path) -> Found:
     images, folders, others = list_folder(category)
     ignored = images + others + [folder for folder in folders if folder.name not in _SPLITS]
     sides: dict[str, dict[str, _Sample]] = {}

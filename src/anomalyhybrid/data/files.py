@@ -93,6 +93,14 @@ def is_own_output(folder: Path) -> bool:
     return isinstance(content, dict) and "format" in content
 
 
+def by_stem(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Group files by their names without suffix, in their order."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(path.stem, []).append(path)
+    return groups
+
+
 def list_folder(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
     """List one folder, leaving out hidden entries.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anomalyhybrid.data.categories import Found, read_categories
 from anomalyhybrid.data.depth_pairs import pair_depth
-from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
+from anomalyhybrid.data.files import existing_folder, list_folder
 from anomalyhybrid.data.mvtec_ad import pair_masks
 from anomalyhybrid.data.records import GOOD, DataFolder, Record, Split
 from anomalyhybrid.errors import DataError
@@ -61,25 +62,23 @@ def read_mvtec_3d(root: Path, *, defects_alone: bool = False) -> DataFolder:
         raise DataError(
             f"{root} is not in MVTec 3D-AD layout: neither it nor a folder in it holds train/good/rgb and xyz"
         )
-    records: list[Record] = []
-    problems: list[str] = []
-    ignored: list[Path] = []
-    if categories != [root]:
-        images, folders, others = list_folder(root)
-        ignored += images + others + [folder for folder in folders if folder not in categories]
-    for category in categories:
-        found, wrong, rest = _read_category(category, root)
-        if not defects_alone and not any(record.is_good and record.split == "train" for record in found):
+
+    def read(category: Path, root: Path) -> Found:
+        found = _read_category(category, root)
+        if not defects_alone and not any(record.is_good and record.split == "train" for record in found[0]):
             raise DataError(f"{category / 'train' / GOOD / _RGB} holds no image; put the good images there")
-        records += found
-        problems += wrong
-        ignored += rest
-    raise_problems(f"{root}: images, clouds and masks do not fit together; mend or remove these:", problems)
-    names = tuple(path.relative_to(root).as_posix() for path in ignored)
-    return DataFolder(root=root, layout="mvtec_3d", records=tuple(records), ignored=names)
+        return found
+
+    return read_categories(
+        root,
+        categories,
+        read,
+        layout="mvtec_3d",
+        fault="images, clouds and masks do not fit together; mend or remove these:",
+    )
 
 
-def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str], list[Path]]:
+def _read_category(category: Path, root: Path) -> Found:
     """Read one category: ``(records, problems, paths left alone)``."""
     records: list[Record] = []
     problems: list[str] = []
@@ -101,7 +100,7 @@ def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str],
     return records, problems, ignored
 
 
-def _read_defect(folder: Path, category: Path, root: Path, split: Split) -> tuple[list[Record], list[str], list[Path]]:
+def _read_defect(folder: Path, category: Path, root: Path, split: Split) -> Found:
     """Read the folder of one defect type, or of good images, of one side."""
     images, inner, others = list_folder(folder / _RGB)
     depths, depth_folders, depth_others = list_folder(folder / _XYZ)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
+from anomalyhybrid.data.categories import Found, read_categories
+from anomalyhybrid.data.files import by_stem, existing_folder, list_folder
 from anomalyhybrid.data.records import GOOD, DataFolder, Record, Split
 from anomalyhybrid.errors import DataError
 
@@ -48,12 +49,7 @@ def pair_masks(
         ``(masks by image, problems)``; a problem for each image without a mask or with several, each mask
         that pairs with nothing, and images that share a stem.
     """
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in masks:
-        by_stem[path.stem].append(path)
-    same_stem: dict[str, list[Path]] = defaultdict(list)
-    for path in images:
-        same_stem[path.stem].append(path)
+    files = by_stem(masks)
 
     def name(path: Path) -> str:
         return path.relative_to(root).as_posix()
@@ -61,8 +57,8 @@ def pair_masks(
     pairs: dict[Path, Path] = {}
     problems: list[str] = []
     used: set[Path] = set()
-    for stem, sharers in same_stem.items():
-        found = by_stem[stem + _MASK_SUFFIX] + ([] if suffix_only else by_stem[stem])
+    for stem, sharers in by_stem(images).items():
+        found = files.get(stem + _MASK_SUFFIX, []) + ([] if suffix_only else files.get(stem, []))
         used.update(found)
         if len(sharers) > 1:
             problems.append(f"{', '.join(map(name, sharers))}: several images of one stem; rename one")
@@ -98,7 +94,7 @@ def _record(path: Path, root: Path, category: str, defect: str, mask: Path | Non
     )
 
 
-def _read_category(category: Path, root: Path, *, defects_alone: bool) -> tuple[list[Record], list[str], list[Path]]:
+def _read_category(category: Path, root: Path, *, defects_alone: bool) -> Found:
     """Read one category: ``(records, problems, paths left alone)``."""
     records, ignored = _good(category, root, "train", required=not defects_alone)
     more, rest = _good(category, root, "test")
@@ -147,17 +143,10 @@ def read_mvtec_ad(root: Path, *, defects_alone: bool = False) -> DataFolder:
     categories = [root] if single else category_folders(root, defects_alone=defects_alone)
     if not categories:
         raise DataError(f"{root} is not in MVTec AD layout: neither it nor a folder in it holds train/good")
-    records: list[Record] = []
-    problems: list[str] = []
-    ignored: list[Path] = []
-    if not single:
-        images, folders, others = list_folder(root)
-        ignored += images + others + [folder for folder in folders if folder not in categories]
-    for category in categories:
-        found, wrong, rest = _read_category(category, root, defects_alone=defects_alone)
-        records += found
-        problems += wrong
-        ignored += rest
-    raise_problems(f"{root}: images and masks do not fit together; mend or remove these:", problems)
-    names = tuple(path.relative_to(root).as_posix() for path in ignored)
-    return DataFolder(root=root, layout="mvtec_ad", records=tuple(records), ignored=names)
+    return read_categories(
+        root,
+        categories,
+        partial(_read_category, defects_alone=defects_alone),
+        layout="mvtec_ad",
+        fault="images and masks do not fit together; mend or remove these:",
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anomalyhybrid.data.categories import Found, read_categories
 from anomalyhybrid.data.depth_pairs import is_black, pair_depth
-from anomalyhybrid.data.files import existing_folder, list_folder, raise_problems
+from anomalyhybrid.data.files import existing_folder, list_folder
 from anomalyhybrid.data.mvtec_ad import pair_masks
 from anomalyhybrid.data.records import GOOD, DataFolder, Record
 from anomalyhybrid.errors import DataError
@@ -50,20 +51,13 @@ def read_rgb_depth(root: Path) -> DataFolder:
     categories = rgb_depth_folders(root)
     if not categories:
         raise DataError(f"{root} holds no RGB and depth pairs: rgb/ (or images/) beside depth/ (or disparity/)")
-    records: list[Record] = []
-    problems: list[str] = []
-    ignored: list[Path] = []
-    if categories != [root]:
-        images, folders, others = list_folder(root)
-        ignored += images + others + [folder for folder in folders if folder not in categories]
-    for category in categories:
-        found, wrong, rest = _read_category(category, root)
-        records += found
-        problems += wrong
-        ignored += rest
-    raise_problems(f"{root}: images, depth and masks do not fit together; mend or remove these:", problems)
-    names = tuple(path.relative_to(root).as_posix() for path in ignored)
-    return DataFolder(root=root, layout="rgb_depth", records=tuple(records), ignored=names)
+    return read_categories(
+        root,
+        categories,
+        _read_category,
+        layout="rgb_depth",
+        fault="images, depth and masks do not fit together; mend or remove these:",
+    )
 
 
 def _one(category: Path, names: tuple[str, ...]) -> Path | None:
@@ -74,7 +68,7 @@ def _one(category: Path, names: tuple[str, ...]) -> Path | None:
     return found[0] if found else None
 
 
-def _read_category(category: Path, root: Path) -> tuple[list[Record], list[str], list[Path]]:
+def _read_category(category: Path, root: Path) -> Found:
     places = [_one(category, names) for names in (_IMAGES, _DEPTHS, _MASKS)]
     lists = [([], [], []) if place is None else list_folder(place) for place in places]
     images, depths, masks = (files for files, _, _ in lists)
