@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
-
-import torch
-import yaml
 
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
 from anomalyhybrid.conditions.measured import MeasuredDepth
-from anomalyhybrid.data.files import make_folder, write_text_atomic
+from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import CheckpointError, ConfigError, DataError
 from anomalyhybrid.models.config import generator_preset
@@ -22,8 +18,15 @@ from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.weights import sha256_of, shipped
 from anomalyhybrid.recipes.depth_sets import extracted_set, measured_set
 from anomalyhybrid.recipes.sources import Announce, best_device, condition_folder, make_extractors
-from anomalyhybrid.recipes.training import BASE_IMAGES, SHIPPED_GENERATOR, perceptual_network, watching
-from anomalyhybrid.seeding import derive
+from anomalyhybrid.recipes.training import (
+    BASE_IMAGES,
+    SHIPPED_GENERATOR,
+    fingerprint_of,
+    perceptual_network,
+    random_generator,
+    watching,
+    write_config,
+)
 from anomalyhybrid.training.checkpoint import FILE_NAME
 from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.loop import RunFiles
@@ -48,9 +51,7 @@ def sister_start(config: TrainConfig, announce: Announce) -> Generator:
             raise ConfigError(f"train.start {config.start} holds {generator.config}, but AnomalyHybrid* needs {wanted}")
         announce(f"start: {config.start}")
         return generator
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(config.seed, "sister"))
-        model = Generator(wanted)
+    model = random_generator(wanted, config.seed, "sister")
     if config.start == "scratch":
         announce("start: random")
         return model
@@ -114,11 +115,13 @@ def train_depth(
     )
     learnt = [sha256_of(r.path) for r in (*base, *(normals if cut_out else ()))]
     seen = {"categories": ",".join(categories), BASE_IMAGES: json.dumps(sorted(learnt))}
-    files = RunFiles(folder=out, fingerprint=_fingerprint(config, pool, names), metadata=names | seen)
+    files = RunFiles(
+        folder=out, fingerprint=fingerprint_of(config, (pool.normals, pool.base), names), metadata=names | seen
+    )
     generator = sister_start(config, announce)
     features = perceptual_network(config, announce)
     if not resume:
-        write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
+        write_config(config, out)
     trainer = SisterTrainer(config, loss_preset(config.loss), pool, generator, features, files)
     steps = trainer.run(resume=resume, report=watching(report, announce))
     announce(f"trained {steps} steps; AnomalyHybrid* in {out / 'generator.safetensors'}")
@@ -164,19 +167,3 @@ def _load(
         "size": str(config.size),
     }
     return pool, names
-
-
-def _fingerprint(config: TrainConfig, pool: DepthPool, names: dict[str, str]) -> str:
-    """Hash of everything that decides the result, but not of how long to run."""
-    settings = asdict(config) | {"loss": asdict(loss_preset(config.loss)), "maps": sorted(names.items())}
-    unimportant = ("steps", "max_minutes", "checkpoint_every", "journal_every", "sample_every", "compile")
-    for name in (*unimportant, "edge_weights", "depth_weights", "start"):
-        settings.pop(name)
-    if config.vgg_weights:
-        settings["vgg_weights"] = sha256_of(Path(config.vgg_weights).expanduser())
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for images in (pool.normals, pool.base):
-        if images is not None:
-            for field in fields(images):
-                digest.update(getattr(images, field.name).numpy().tobytes())
-    return digest.hexdigest()

@@ -33,6 +33,7 @@ from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.journal import warnings_of
 from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
+from anomalyhybrid.training.sister_pool import DepthSet
 
 SHIPPED_GENERATOR = "generator.safetensors"
 BASE_IMAGES = "base_images"
@@ -83,13 +84,13 @@ def train(
         announce=announce,
     )
     pool, names = _load_pool(sources, config, condition_folder(cache), announce)
-    fingerprint = _fingerprint(config, pool, names)
+    fingerprint = fingerprint_of(config, (pool.normals, pool.base), names)
     generator = initial_generator(config, announce)
     seen = {"categories": ",".join(sources.categories), BASE_IMAGES: _base_images(sources, config)}
     files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | seen)
     features = perceptual_network(config, announce)
     if not resume:
-        write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
+        write_config(config, out)
     trainer = Trainer(config, loss_preset(config.loss), pool, generator, features, files)
     steps = trainer.run(resume=resume, report=watching(report, announce))
     announce(f"trained {steps} steps; generator in {out / 'generator.safetensors'}")
@@ -148,8 +149,19 @@ def _load_pool(
     return pool, names
 
 
-def _fingerprint(config: TrainConfig, pool: TrainingPool, names: dict[str, str]) -> str:
-    """Hash of everything that decides the result, but not of how long to run."""
+def write_config(config: TrainConfig, out: Path) -> None:
+    """Keep a run's settings as YAML in its folder."""
+    write_text_atomic(out / "config.yaml", yaml.safe_dump(json.loads(json.dumps(asdict(config))), sort_keys=False))
+
+
+def fingerprint_of(config: TrainConfig, sets: Sequence[ImageSet | DepthSet | None], names: dict[str, str]) -> str:
+    """Hash of everything that decides the result, but not of how long to run.
+
+    Args:
+        config: Settings of the run.
+        sets: The images that it learns from, on the CPU.
+        names: What the extractors are, as the generator's file says.
+    """
     settings = asdict(config) | {"loss": asdict(loss_preset(config.loss)), "maps": sorted(names.items())}
     unimportant = ("steps", "max_minutes", "checkpoint_every", "journal_every", "sample_every", "compile")
     for name in (*unimportant, "edge_weights", "depth_weights", "start"):
@@ -157,7 +169,7 @@ def _fingerprint(config: TrainConfig, pool: TrainingPool, names: dict[str, str])
     if config.vgg_weights:
         settings["vgg_weights"] = sha256_of(Path(config.vgg_weights).expanduser())
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for images in (pool.normals, pool.base):
+    for images in sets:
         if images is not None:
             for field in fields(images):
                 digest.update(getattr(images, field.name).numpy().tobytes())
@@ -178,14 +190,14 @@ def initial_generator(config: TrainConfig, announce: Announce) -> Generator:
         whole = load_generator(path)[0]
         if replace(whole.config, decoders=wanted.decoders) != wanted:
             announce(f"start: random, because the shipped generator does not fit preset {config.preset!r}")
-            return _random_generator(wanted, config.seed)
+            return random_generator(wanted, config.seed)
         announce("start: the shipped generator")
         part = Generator(wanted)
         part.load_state_dict({key: value for key, value in whole.state_dict().items() if key in part.state_dict()})
         return part
     if config.start == "scratch":
         announce("start: random")
-        return _random_generator(wanted, config.seed)
+        return random_generator(wanted, config.seed)
     generator, _ = load_generator(Path(config.start))
     if generator.config != wanted:
         raise ConfigError(f"train.start {config.start} holds {generator.config}, but the preset needs {wanted}")
@@ -193,9 +205,10 @@ def initial_generator(config: TrainConfig, announce: Announce) -> Generator:
     return generator
 
 
-def _random_generator(config: GeneratorConfig, seed: int) -> Generator:
+def random_generator(config: GeneratorConfig, seed: int, key: str = "generator") -> Generator:
+    """A generator with random weights, the same for a seed and a key."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "generator"))
+        torch.manual_seed(derive(seed, key))
         return Generator(config)
 
 

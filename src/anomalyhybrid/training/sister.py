@@ -19,7 +19,7 @@ from anomalyhybrid.training import loop
 from anomalyhybrid.training.config import LossConfig
 from anomalyhybrid.training.sister_pool import DepthPool
 from anomalyhybrid.training.sister_views import DepthDefect, SisterViews, draw_sister_views, painted_defects
-from anomalyhybrid.training.step import Networks
+from anomalyhybrid.training.step import Networks, adversarial_terms, update_both
 from anomalyhybrid.types import Conditions, DecoderOutput
 
 SLOPE_WEIGHT = 20.0
@@ -63,13 +63,7 @@ def _terms(
     wanted: Tensor,
 ) -> dict[str, Tensor]:
     """Weighted terms of the generator's loss; depth counts where it was measured."""
-    scores = networks.discriminator(torch.cat([stacked, stacked]), torch.cat([judged, wanted]))
-    half = len(judged)
-    fake = [[layer[:half] for layer in scale] for scale in scores]
-    terms = {"adversarial": config.adversarial_weight * losses.generator_loss(fake, config.adversarial)}
-    if config.feature_weight:
-        real = [[layer[half:].detach() for layer in scale] for scale in scores]
-        terms["feature"] = config.feature_weight * losses.feature_matching(fake, real)
+    terms = adversarial_terms(networks, config, stacked, judged, wanted)
     weights = [views.valid, torch.ones_like(views.valid)]
     pairs = [(judged[:, c : c + 1].float(), wanted[:, c : c + 1], weights[c]) for c in range(2)]
     if config.pixel_weight:
@@ -118,24 +112,7 @@ def sister_step(networks: Networks, config: LossConfig, views: SisterViews, draw
         wanted = torch.cat([depth, views.target_edge], dim=1)
         networks.discriminator.requires_grad_(False)
         terms = _terms(networks, config, stacked, views, outputs, judged, wanted)
-    total = torch.stack([term.float() for term in terms.values()]).sum()
-    networks.generator_optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    networks.generator_optimizer.step()
-    networks.discriminator.requires_grad_(True)
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        scores = networks.discriminator(torch.cat([stacked, stacked]), torch.cat([wanted, judged.detach()]))
-        half = len(wanted)
-        real, fake = [[s[-1][:half]] for s in scores], [[s[-1][half:]] for s in scores]
-        judged_loss = losses.discriminator_loss(real, fake, config.adversarial)
-    networks.discriminator_optimizer.zero_grad(set_to_none=True)
-    judged_loss.backward()
-    networks.discriminator_optimizer.step()
-    report = {f"loss_{name}": term.detach() for name, term in terms.items()}
-    report["loss_discriminator"] = judged_loss.detach()
-    for name, output in outputs.items():
-        report[f"fusion_mask_{name}"] = output.fusion_mask.detach().float().mean()
-    return report
+    return update_both(networks, config, terms, stacked, judged, wanted, outputs)
 
 
 @dataclass(frozen=True, slots=True)

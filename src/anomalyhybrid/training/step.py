@@ -120,6 +120,66 @@ def _targets(views: Views, outputs: dict[str, DecoderOutput], alone_B: Tensor) -
     return torch.cat(judged), torch.cat([targets[name] for name in outputs]), torch.cat(masks)
 
 
+def adversarial_terms(
+    networks: Networks, config: LossConfig, conditions: Tensor, generated: Tensor, wanted: Tensor
+) -> dict[str, Tensor]:
+    """Weighted terms that the discriminator gives the generator: `adversarial`, and `feature` where it is asked for.
+
+    Args:
+        networks: Of which the discriminator is run.
+        config: Weights of the terms.
+        conditions: What both images were drawn from, float (B, C, H, W).
+        generated: Judged images or maps, float (B, D, H, W).
+        wanted: Real ones, likewise.
+
+    Source: Paper Eqs. 2-4.
+    """
+    scores = networks.discriminator(torch.cat([conditions, conditions]), torch.cat([generated, wanted]))
+    half = len(generated)
+    fake = [[layer[:half] for layer in scale] for scale in scores]
+    terms = {"adversarial": config.adversarial_weight * losses.generator_loss(fake, config.adversarial)}
+    if config.feature_weight:
+        real = [[layer[half:].detach() for layer in scale] for scale in scores]
+        terms["feature"] = config.feature_weight * losses.feature_matching(fake, real)
+    return terms
+
+
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
+def update_both(
+    networks: Networks,
+    config: LossConfig,
+    terms: dict[str, Tensor],
+    conditions: Tensor,
+    generated: Tensor,
+    wanted: Tensor,
+    outputs: dict[str, DecoderOutput],
+) -> dict[str, Tensor]:
+    """Update the generator by its terms, then the discriminator, whose parameters were frozen meanwhile.
+
+    Returns:
+        Detached scalars on the device: each loss term, `discriminator`, and the mean fusion mask of each group.
+    """
+    device = conditions.device.type
+    _update(networks.generator_optimizer, torch.stack([term.float() for term in terms.values()]).sum())
+    networks.discriminator.requires_grad_(True)
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        scores = networks.discriminator(torch.cat([conditions, conditions]), torch.cat([wanted, generated.detach()]))
+        half = len(wanted)
+        real, fake = [[s[-1][:half]] for s in scores], [[s[-1][half:]] for s in scores]
+        judged_loss = losses.discriminator_loss(real, fake, config.adversarial)
+    _update(networks.discriminator_optimizer, judged_loss)
+    report = {f"loss_{name}": term.detach() for name, term in terms.items()}
+    report["loss_discriminator"] = judged_loss.detach()
+    for name, output in outputs.items():
+        report[f"fusion_mask_{name}"] = output.fusion_mask.detach().float().mean()
+    return report
+
+
 def _generator_terms(
     networks: Networks,
     config: LossConfig,
@@ -132,14 +192,7 @@ def _generator_terms(
     """Weighted terms of the generator's loss."""
     groups = len(generated) // len(views.region_mask)
     region_mask = views.region_mask.repeat(groups, 1, 1, 1)
-    terms: dict[str, Tensor] = {}
-    judged = networks.discriminator(torch.cat([stacked, stacked]), torch.cat([generated, wanted]))
-    half = len(generated)
-    fake = [[layer[:half] for layer in scale] for scale in judged]
-    terms["adversarial"] = config.adversarial_weight * losses.generator_loss(fake, config.adversarial)
-    if config.feature_weight:
-        real = [[layer[half:].detach() for layer in scale] for scale in judged]
-        terms["feature"] = config.feature_weight * losses.feature_matching(fake, real)
+    terms = adversarial_terms(networks, config, stacked, generated, wanted)
     if config.perceptual_weight and networks.features is not None:
         ours, theirs = generated, wanted
         if config.perceptual_crop and config.perceptual_crop < generated.shape[-1]:
@@ -178,22 +231,4 @@ def training_step(networks: Networks, config: LossConfig, views: Views, draws: D
         terms = _generator_terms(networks, config, repeated, views, generated, wanted, draws)
         if config.fusion_weight:
             terms["fusion"] = config.fusion_weight * losses.fusion_opening(masks, repeated[:, :3], wanted)
-    total = torch.stack([term.float() for term in terms.values()]).sum()
-    networks.generator_optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    networks.generator_optimizer.step()
-    networks.discriminator.requires_grad_(True)
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        judged = networks.discriminator(torch.cat([repeated, repeated]), torch.cat([wanted, generated.detach()]))
-        half = len(wanted)
-        real = [[scale[-1][:half]] for scale in judged]
-        fake = [[scale[-1][half:]] for scale in judged]
-        judged_loss = losses.discriminator_loss(real, fake, config.adversarial)
-    networks.discriminator_optimizer.zero_grad(set_to_none=True)
-    judged_loss.backward()
-    networks.discriminator_optimizer.step()
-    report = {f"loss_{name}": term.detach() for name, term in terms.items()}
-    report["loss_discriminator"] = judged_loss.detach()
-    for name, output in outputs.items():
-        report[f"fusion_mask_{name}"] = output.fusion_mask.detach().float().mean()
-    return report
+    return update_both(networks, config, terms, repeated, generated, wanted, outputs)
