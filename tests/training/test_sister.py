@@ -127,7 +127,7 @@ def test_it_learns_the_depth_of_two_images_from_colour(tmp_path: Path) -> None:
     config = replace(STILL, independent=1.0, flip_probability=0.5)
     run = trainer(tmp_path, images=images, learning_rate=4e-3)
     views = draw_sister_views(draws(4, seed=1), images, config)
-    for step in range(30):
+    for step in range(80):
         run._step(views, draws(4, seed=step))
     with torch.no_grad():
         given = run.generator(views.conditions.stacked())["ahd"].fused
