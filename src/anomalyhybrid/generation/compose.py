@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anomalyhybrid.data.loading import from_rgb_float, to_rgb_u8
-from anomalyhybrid.manipulate.reference import FEATHER
+from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended
 from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.ranges import signed_from_u8, unit_from_signed
 from anomalyhybrid.ops.regions import soft_alpha
@@ -70,6 +70,30 @@ def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor
     ).clamp_min(0.05)
     source = source + detail * brightness.clamp(0, 1)
     return fuse(content, source, resized(output.fusion_mask, height, width)).clamp(-1, 1)
+
+
+def carried(native: Tensor, painted: Tensor, color: Tensor) -> Tensor:
+    """Carry what was painted at the model's size over to a target's native pixels, float (1, 3, H, W) in [-1, 1].
+
+    Args:
+        native: The target's own pixels, float (1, 3, H, W) in [-1, 1].
+        painted: With the structure, float (1, 3, S, S).
+        color: Without it, likewise.
+    """
+    return (native + resized(painted - color, *native.shape[-2:])).clamp(-1, 1)
+
+
+def pasted(native: Tensor, warped: Tensor, region_mask: Tensor) -> Tensor:
+    """Blend a reference's native pixels into a target's, float (1, 3, H, W) in [-1, 1] (appearance ``blend``).
+
+    Args:
+        native: The target's own pixels, float (1, 3, H, W) in [-1, 1].
+        warped: The reference's, in the target's frame, likewise.
+        region_mask: The reference's region at the model's size, float (1, 1, S, S).
+    """
+    region = native_region(region_mask, *native.shape[-2:])
+    nothing = torch.zeros_like(region)
+    return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
 
 
 def native_region(region_mask: Tensor, height: int, width: int) -> Tensor:

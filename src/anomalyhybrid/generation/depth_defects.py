@@ -17,7 +17,7 @@ from anomalyhybrid.generation.depth_pool import DENT, FLAT, HOLE, PROTRUSION, Pa
 from anomalyhybrid.generation.depth_profile import fit_profile
 from anomalyhybrid.generation.pipeline import MARGIN, place_structure, redraw
 from anomalyhybrid.generation.pool import maps_of, mask_of, pick_by_kind
-from anomalyhybrid.generation.quality import acceptable, choose, mean_change, visible_region
+from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
 from anomalyhybrid.manipulate import operations
 from anomalyhybrid.manipulate.placement import lit_part, suit_placement
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, levelled, place
@@ -267,17 +267,9 @@ def accepted_pairs(
     """
     if model.config.gives != "color" or sister.config.gives != "maps":
         raise ConfigError("aligned pairs need AnomalyHybrid for the colour and AnomalyHybrid* for the depth")
-    best = draw_pairs(model, pool, config, category, indices, 0)
-    for attempt in range(1, config.max_attempts):
-        missing = (~best.accepted).nonzero()[:, 0]
-        if not len(missing):
-            break
-        again = draw_pairs(model, pool, config, category, [indices[i] for i in missing.tolist()], attempt)
-        better = again.accepted | (again.change > best.change[missing])
-        kept, new = missing[better], better.nonzero()[:, 0]
 
-        def put(old: Tensor, drawn: Tensor, kept: Tensor = kept, new: Tensor = new) -> Tensor:
-            return old.index_copy(0, kept, drawn[new])
+    def draw(missing: Sequence[int], attempt: int) -> Pairs:
+        return draw_pairs(model, pool, config, category, missing, attempt)
 
-        best = best.each(put, again)
+    best = until_accepted(draw, lambda change, old, new: old.each(change, new), indices, config.max_attempts)
     return with_relief(sister, pool, config, best)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor
 
 from anomalyhybrid.conditions.measured import MeasuredDepth
@@ -20,14 +19,13 @@ from anomalyhybrid.data.depth_preview import shaded, slope_scale
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.loading import load_image, load_mask, save_png
 from anomalyhybrid.data.records import Record
-from anomalyhybrid.generation.compose import Composed, at_native_size, compose, native_region, native_tensor, resized
+from anomalyhybrid.generation.compose import Composed, at_native_size, carried, compose, native_tensor, pasted
 from anomalyhybrid.generation.depth_config import SIGNS, DepthDefectConfig
 from anomalyhybrid.generation.depth_defects import Pairs
 from anomalyhybrid.generation.depth_pool import DENT, FLAT, HOLE
 from anomalyhybrid.generation.depth_profile import SOURCES, apply_relief, native_relief, nearness, peak_of
 from anomalyhybrid.generation.depth_rows import DepthRow
 from anomalyhybrid.generation.manifest import Row
-from anomalyhybrid.manipulate.reference import Reference, blended
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.structures import KINDS
 from anomalyhybrid.ops.warp import affine_grid, sample
@@ -125,12 +123,9 @@ class PairWriter:
         content = native
         if donor is not None and bool(pairs.blend[place]):
             warped = sample(native_tensor(load_image(donor.path).pixels), affine_grid(pairs.matrix[one], height, width))
-            region = native_region(pairs.reference_region[one], height, width)
-            nothing = torch.zeros_like(region)
-            content = blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
+            content = pasted(native, warped, pairs.reference_region[one])
         elif bool(pairs.blend[place]):  # painted at the model's size: carry the change over
-            painted = pairs.content[one] - signed_from_u8(color_u8[None])
-            content = (native + resized(painted, height, width)).clamp(-1, 1)
+            content = carried(native, pairs.content[one], signed_from_u8(color_u8[None]))
         output = DecoderOutput(pairs.source[one], pairs.fusion_mask[one], pairs.fused[one])
         generated = at_native_size(output, content, pairs.content[one])
         return compose(pixels, generated, pairs.region_mask[one], "region")

@@ -11,7 +11,7 @@ from torch import Tensor
 from anomalyhybrid.augment.pseudo import foreign_reference
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick_by_kind
-from anomalyhybrid.generation.quality import acceptable, choose, mean_change, visible_region
+from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
 from anomalyhybrid.manipulate.operations import edit_maps
 from anomalyhybrid.manipulate.placement import lit_part, object_point, suit_placement
 from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
@@ -280,19 +280,11 @@ def accepted_candidates(
     model: Generator, pool: CategoryPool, config: GenerateConfig, category: str, indices: Sequence[int]
 ) -> Candidates:
     """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept."""
-    best = draw_candidates(model, pool, config, category, indices, 0)
-    for attempt in range(1, config.max_attempts):
-        missing = (~best.accepted).nonzero()[:, 0]
-        if not len(missing):
-            break
-        again = draw_candidates(model, pool, config, category, [indices[i] for i in missing.tolist()], attempt)
-        spread = torch.zeros(len(indices), dtype=torch.long, device=missing.device)
-        spread[missing] = torch.arange(len(missing), device=missing.device)
-        wide = combine(lambda values, spread=spread: values[spread], again)
-        better = torch.zeros_like(best.accepted)
-        better[missing] = again.accepted | (again.change > best.change[missing])
-        best = combine(lambda old, new, better=better: choose(better, new, old), best, wide)
-    return best
+
+    def draw(missing: Sequence[int], attempt: int) -> Candidates:
+        return draw_candidates(model, pool, config, category, missing, attempt)
+
+    return until_accepted(draw, combine, indices, config.max_attempts)
 
 
 def defect_seed(seed: int, category: str, index: int, attempt: int) -> int:

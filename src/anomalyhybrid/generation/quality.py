@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
 import torch
 from torch import Tensor
 
@@ -36,6 +39,53 @@ def mean_change(target: Tensor, generated: Tensor, region_mask: Tensor) -> Tenso
 def acceptable(change_B: Tensor, region_mask: Tensor, min_change: float) -> Tensor:
     """Whether each candidate is kept, bool (B,): enough change over enough pixels."""
     return (change_B >= min_change) & (region_mask.sum(dim=(1, 2, 3)) >= LEAST_AREA)
+
+
+class Drawn(Protocol):
+    """Candidates of a batch, of whatever kind."""
+
+    @property
+    def accepted(self) -> Tensor:
+        """Which are kept, bool (B,)."""
+        ...
+
+    @property
+    def change(self) -> Tensor:
+        """Mean change inside each region, float (B,)."""
+        ...
+
+
+D = TypeVar("D", bound=Drawn)
+
+
+def until_accepted(
+    draw: Callable[[Sequence[int], int], D],
+    each: Callable[[Callable[[Tensor, Tensor], Tensor], D, D], D],
+    indices: Sequence[int],
+    attempts: int,
+) -> D:
+    """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept.
+
+    Args:
+        draw: Makes a candidate for each of the given images, at the given attempt.
+        each: Makes candidates of what a function gives for each tensor of two others.
+        indices: Numbers of the images.
+        attempts: Most draws of an image.
+    """
+    best = draw(indices, 0)
+    for attempt in range(1, attempts):
+        missing = (~best.accepted).nonzero()[:, 0]
+        if not len(missing):
+            break
+        again = draw([indices[i] for i in missing.tolist()], attempt)
+        better = again.accepted | (again.change > best.change[missing])
+        kept, new = missing[better], better.nonzero()[:, 0]
+
+        def put(old: Tensor, drawn: Tensor, kept: Tensor = kept, new: Tensor = new) -> Tensor:
+            return old.index_copy(0, kept, drawn[new])
+
+        best = each(put, best, again)
+    return best
 
 
 def choose(better_B: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from anomalyhybrid.data.files import append_text, make_folder
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import GOOD, Record
-from anomalyhybrid.generation.compose import Composed, at_native_size, compose, native_region, native_tensor, resized
+from anomalyhybrid.generation.compose import Composed, at_native_size, carried, compose, native_tensor, pasted, resized
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
 from anomalyhybrid.generation.normals import RedrawnNormals, normal_seed
 from anomalyhybrid.generation.pipeline import Candidates, defect_seed
 from anomalyhybrid.manipulate.operations import OPERATIONS
 from anomalyhybrid.manipulate.policy import APPEARANCES, FOREIGN, procedural_name
-from anomalyhybrid.manipulate.reference import Reference, blended
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.structures import KINDS
 from anomalyhybrid.ops.warp import affine_grid, sample
@@ -148,16 +146,14 @@ class SetWriter:
         if appearance == "target":
             return native
         if not uses_base and appearance == "blend":  # painted at the model's size: carry the change over
-            return (native + resized(candidates.content[one] - color, height, width)).clamp(-1, 1)
+            return carried(native, candidates.content[one], color)
         reference = native_tensor(load_image(donor.path).pixels)
         if not uses_base:
             return resized(reference, height, width)
         warped = sample(reference, affine_grid(candidates.matrix[one], height, width))
         if appearance == "reference":
             return warped
-        region = native_region(candidates.reference_region[one], height, width)
-        nothing = torch.zeros_like(region)
-        return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
+        return pasted(native, warped, candidates.reference_region[one])
 
     def write_normals(self, drawn: RedrawnNormals, indices: Sequence[int], only: str | None = None) -> list[Row]:
         """Finish and write redrawn good images (on the CPU), or the one whose id is given."""
