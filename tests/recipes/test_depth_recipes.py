@@ -69,7 +69,7 @@ def sources(folder: DataFolder, *, base: bool = False) -> Sources:
 
 def make(tmp: Path, networks: tuple[Path, Path], given: Sources, *, larger: bool = True, **settings) -> Path:
     words: list[str] = []
-    resume = settings.pop("resume", False)
+    resume, report = settings.pop("resume", False), settings.pop("report", None)
     generate_depth(
         str(networks[0]),
         str(networks[1]),
@@ -81,6 +81,7 @@ def make(tmp: Path, networks: tuple[Path, Path], given: Sources, *, larger: bool
         resume=resume,
         cache=tmp / "cache",
         announce=words.append,
+        report=report,
     )
     return tmp / "set"
 
@@ -142,6 +143,13 @@ def test_a_killed_run_is_finished_to_the_same_set(
         make(tmp_path / "b", networks, given)
     with pytest.raises(DataError, match="another config"):
         make(tmp_path / "b", networks, given, resume=True, seed=1)
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "b", networks, given, resume=True, report=stop)
+    assert len({row.id for row in read_rows(part)}) >= 7, "a stopped resume loses no finished pair"
     make(tmp_path / "b", networks, given, resume=True)
     for path in sorted(p for p in whole.rglob("*") if p.is_file() and p.name != "dataset.json"):
         assert path.read_bytes() == (part / path.relative_to(whole)).read_bytes(), path

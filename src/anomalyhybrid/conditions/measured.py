@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalyhybrid.data.depth_files import DEPTH_SUFFIXES, DepthImage, read_depth
+from anomalyhybrid.data.depth_units import check_units, depth_stats
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, DataError
 
+MEASURED = ("measured", "measured_disparity")
+"""Names of both kinds of measured depth: distances, and values that are larger nearer."""
+
 _LEAST_RANGE = 1e-9
+CHECKED = 32  # depth files whose unit is compared before long work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,16 @@ class MeasuredDepth:
             DataError: As for ``path_of`` and ``read_depth``.
         """
         return read_depth(self.path_of(record), shape=shape, nearer_is_larger=self.nearer_is_larger)
+
+    def check_units(self, records: Sequence[Record], *, height: float | None = None) -> None:
+        """Compare the units of up to `CHECKED` records, taken evenly, with each other and with a height.
+
+        Raises:
+            ConfigError: A height that these data cannot have.
+            DataError: Two units, or as for ``load``.
+        """
+        chosen = records[:: max(1, len(records) // CHECKED)][:CHECKED]
+        check_units({record.relative: depth_stats(self.load(record)) for record in chosen}, height=height)
 
     def read_record(self, record: Record, *, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Read the depth of a record in the project's convention; see ``normalised``.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anomalyhybrid.data.files import write_text_atomic
+from anomalyhybrid.data.files import append_text, write_text_atomic
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.depth_config import SIGNS
 from anomalyhybrid.generation.depth_profile import SOURCES
@@ -69,7 +69,16 @@ def read_depth_rows(dataset: Path) -> list[DepthRow]:
 
 def write_depth_rows(dataset: Path, rows: Sequence[DepthRow]) -> None:
     """Replace the whole file."""
-    write_text_atomic(dataset / DEPTH_ROWS, "".join(json.dumps(asdict(row)) + "\n" for row in rows))
+    write_text_atomic(dataset / DEPTH_ROWS, _lines(rows))
+
+
+def append_depth_rows(dataset: Path, rows: Sequence[DepthRow]) -> None:
+    """Add the rows of finished images."""
+    append_text(dataset / DEPTH_ROWS, _lines(rows))
+
+
+def _lines(rows: Sequence[DepthRow]) -> str:
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
 
 
 def summarise_depth(rows: Sequence[DepthRow]) -> dict:

@@ -14,28 +14,32 @@ from torch import Tensor
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
 from anomalyhybrid.conditions.measured import MeasuredDepth
-from anomalyhybrid.data.depth_units import check_units, depth_stats
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.records import Record
-from anomalyhybrid.errors import ConfigError, DataError, WeightsError
+from anomalyhybrid.errors import DataError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
 from anomalyhybrid.generation.depth_defects import accepted_pairs
 from anomalyhybrid.generation.depth_pool import PairPool, check_pool, real_signs
-from anomalyhybrid.generation.depth_rows import DEPTH_ROWS, DepthRow, read_depth_rows, summarise_depth, write_depth_rows
+from anomalyhybrid.generation.depth_rows import (
+    DEPTH_ROWS,
+    DepthRow,
+    append_depth_rows,
+    read_depth_rows,
+    summarise_depth,
+    write_depth_rows,
+)
 from anomalyhybrid.generation.depth_writer import PairWriter
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, read_dataset, read_rows, write_rows
-from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.generation.summary import summarise
-from anomalyhybrid.manipulate.symmetry import symmetry_of
+from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.ops.regions import dilate
 from anomalyhybrid.recipes.depth_sets import measured_set
-from anomalyhybrid.recipes.description import describe, write_description
-from anomalyhybrid.recipes.job import Model, load_model
-from anomalyhybrid.recipes.sources import Announce, Sources, best_device, condition_folder, make_extractors
+from anomalyhybrid.recipes.description import check_beginning, check_resumed, describe, write_description
+from anomalyhybrid.recipes.job import Model, category_pool, check_decoders, extractors_of, load_model
+from anomalyhybrid.recipes.sources import Announce, Sources, best_device, condition_folder
 
-CHECKED = 32  # depth files whose unit is compared before the work begins
 CLEARANCE = 0.03  # distance that new defects keep from those that the target shows, as a share of the image's side
 
 
@@ -75,10 +79,7 @@ def generate_depth(
     Raises:
         AnomalyHybridError: Something the caller can mend.
     """
-    if not resume and any((out / name).exists() for name in (MANIFEST, DATASET, DEPTH_ROWS)):
-        raise DataError(f"{out} already holds a generated set; finish it with --resume or give another --out")
-    if resume and not (out / DATASET).exists():
-        raise DataError(f"{out} holds no set to resume; start without --resume")
+    check_beginning(out, (MANIFEST, DATASET, DEPTH_ROWS), resume=resume)
     model, sister = _networks(run, sister_run)
     _check_depth(sources, measured, config)
     make_folder(out)
@@ -89,7 +90,7 @@ def generate_depth(
         write_description(out, description)
     alone = len(sources.categories) == 1
     total, count = config.count * len(sources.categories), 0
-    rows: list[tuple[Row, DepthRow]] = []
+    rows, order = dict(done), []
     for category in sources.categories:
         writer = PairWriter(
             folder=out,
@@ -106,15 +107,17 @@ def generate_depth(
         for start in range(0, config.count, config.batch_size):
             indices = list(range(start, min(start + config.batch_size, config.count)))
             ids = [writer.image_id(index) for index in indices]
-            if set(ids) <= done.keys():
-                rows += [done[image_id] for image_id in ids]
-            else:
-                rows += _chunk(model, sister, pools[category], writer, indices)
-            _write_rows(out, rows)
+            order += ids
+            if not set(ids) <= done.keys():
+                made = _chunk(model, sister, pools[category], writer, indices)
+                _append_rows(out, made)
+                rows |= {row.id: (row, depth) for row, depth in made}
             count += len(indices)
             if report is not None:
                 report(count, total)
-    summary = summarise([row for row, _ in rows]) | {"depth": summarise_depth([row for _, row in rows])}
+    ordered = [rows[image_id] for image_id in order]
+    _write_rows(out, ordered)
+    summary = summarise([row for row, _ in ordered]) | {"depth": summarise_depth([row for _, row in ordered])}
     write_description(out, description | {"summary": summary})
     _announce_profiles(summary["depth"], announce)
     return summary
@@ -129,8 +132,14 @@ def _chunk(
     return writer.write(pairs.each(Tensor.cpu), colors, objects, indices)
 
 
+def _append_rows(out: Path, rows: Sequence[tuple[Row, DepthRow]]) -> None:
+    """Add the rows of finished pairs; depth rows first: an image of the manifest always has one."""
+    append_depth_rows(out, [depth for _, depth in rows])
+    append_rows(out, [row for row, _ in rows])
+
+
 def _write_rows(out: Path, rows: Sequence[tuple[Row, DepthRow]]) -> None:
-    """Depth rows first: an image of the manifest always has one."""
+    """Replace all rows, in the same order of files."""
     write_depth_rows(out, [depth for _, depth in rows])
     write_rows(out, [row for row, _ in rows])
 
@@ -169,10 +178,7 @@ def _check_depth(sources: Sources, measured: MeasuredDepth, config: DepthDefectC
     """Every target has depth, in one unit, that the height fits."""
     for record in sources.normals:
         measured.path_of(record)
-    step = max(1, len(sources.normals) // CHECKED)
-    chosen = sources.normals[::step][:CHECKED]
-    stats = {record.relative: depth_stats(measured.load(record)) for record in chosen}
-    check_units(stats, height=None if isinstance(config.height, str) else config.height[1])
+    measured.check_units(sources.normals, height=None if isinstance(config.height, str) else config.height[1])
 
 
 def _description(
@@ -203,12 +209,8 @@ def _finished(out: Path, description: dict) -> dict[str, tuple[Row, DepthRow]]:
     Raises:
         DataError: The set was begun under another configuration, model or data.
     """
-    before = read_dataset(out)
-    for key in ("config", "model", "sister", "depth", "categories", "data_sha256"):
-        if before.get(key) != description[key]:
-            raise DataError(f"{out} was begun with another {key}; resume with the same settings or give another --out")
-    for path in out.rglob(".tmp-*"):
-        path.unlink(missing_ok=True)
+    keys = ("config", "model", "sister", "depth", "categories", "data_sha256")
+    check_resumed(out, read_dataset(out), description, keys)
     if not (out / MANIFEST).exists():
         return {}
     depth = {row.id: row for row in read_depth_rows(out)}
@@ -218,6 +220,7 @@ def _finished(out: Path, description: dict) -> dict[str, tuple[Row, DepthRow]]:
         files = (row.image, row.label_mask or "", *((own.depth, own.preview) if own else ("",)))
         if own is not None and all((out / path).is_file() for path in files):
             found[row.id] = row, own
+    _write_rows(out, list(found.values()))
     return found
 
 
@@ -242,18 +245,10 @@ def _pools(
     Raises:
         ConfigError: A decoder that AnomalyHybrid lacks, or a sign that the real defects lack.
     """
-    missing = [name for name in config.decoders if name not in model.generator.config.decoders]
-    if missing:
-        raise ConfigError(f"depth.decoders asks for {missing}, but {model.path} has {model.generator.config.decoders}")
-    device, metadata = best_device(), model.metadata
-    by_files = metadata["depth"] in ("measured", "measured_disparity")
-    kind = "lite" if by_files else metadata["depth"]
-    edge, extractor = make_extractors(metadata["edge"], kind, config.edge_weights, config.depth_weights, device)
-    depth = measured if by_files else extractor
-    for used, trained in ((edge.name, metadata["edge_name"]), (depth.name, metadata["depth_name"])):
-        if used != trained:
-            raise WeightsError(f"{model.path} was trained with maps by {trained}, but these are by {used}")
-    size, store = int(metadata["size"]), ConditionCache(condition_folder(cache))
+    check_decoders(model, config.decoders, "depth")
+    edge, depth = extractors_of(model, config.edge_weights, config.depth_weights, measured)
+    device, size = best_device(), int(model.metadata["size"])
+    store = ConditionCache(condition_folder(cache))
 
     def load(records: Sequence[Record]) -> ImageSet:
         return load_image_set(records, sources.categories, size=size, edge=edge, depth=depth, cache=store)
@@ -265,15 +260,11 @@ def _pools(
         if not targets:
             raise DataError(f"{category} has no target image with depth")
         images = load(targets)
-        types = list(dict.fromkeys(record.defect for record in base))
         defects = load(base) if base else None
         base_depth = None if defects is None else measured_set(defects, base, measured).depth.float()
         pools[category] = PairPool(
-            colour=CategoryPool(
-                normals=_clear_of_defects(images).to(device),
-                base=None if defects is None else defects.to(device),
-                symmetry=symmetry_of(images.color_u8),
-                base_kind=torch.tensor([types.index(record.defect) for record in base]) if base else None,
+            colour=category_pool(
+                _clear_of_defects(images).to(device), None if defects is None else defects.to(device), base
             ),
             depth=measured_set(images, targets, measured).depth.to(device),
             base_depth=None if base_depth is None else base_depth.to(device),

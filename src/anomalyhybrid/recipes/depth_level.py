@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from anomalyhybrid.conditions.measured import MeasuredDepth
+from anomalyhybrid.conditions.measured import MEASURED, MeasuredDepth
 from anomalyhybrid.data.files import existing_folder
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
@@ -15,8 +15,6 @@ from anomalyhybrid.recipes.depth_training import train_depth
 from anomalyhybrid.recipes.job import load_model
 from anomalyhybrid.recipes.sources import Announce, Sources, read_sources
 from anomalyhybrid.training.config import TrainConfig
-
-_MEASURED = ("measured", "measured_disparity")
 
 
 def train_depth_level(
@@ -59,7 +57,7 @@ def train_depth_level(
         skip_unreadable=skip_unreadable,
         announce=announce,
     )
-    if config.depth in _MEASURED and not config.depth_weights:
+    if config.depth in MEASURED and not config.depth_weights:
         _check_own_depth(sources, "--depth-weights")
     return train_depth(
         sources.normals,
@@ -149,7 +147,7 @@ def _kind_of(sister_run: str) -> str:
         ConfigError: It was trained on an extractor's maps, which does not say.
     """
     kind = load_model(sister_run).metadata.get("depth", "")
-    if kind not in _MEASURED:
+    if kind not in MEASURED:
         raise ConfigError(
             f"{sister_run} was not trained on measured depth (but on {kind or 'unknown'} maps), so what your depth "
             "files hold must be said: --depth measured for distances, measured_disparity where larger is nearer"

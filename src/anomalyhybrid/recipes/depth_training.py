@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
-from anomalyhybrid.conditions.measured import MeasuredDepth
+from anomalyhybrid.conditions.measured import MEASURED, MeasuredDepth
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import CheckpointError, ConfigError, DataError
@@ -138,7 +138,7 @@ def _load(
     announce: Announce,
 ) -> tuple[DepthPool, dict[str, str]]:
     """Load images, depth and edges; the extractors' names go into the generator's file."""
-    measured = config.depth in ("measured", "measured_disparity")
+    measured = config.depth in MEASURED
     # measured depth is read by `measured_set`, in its own unit; edges need the lite depth's place filled only
     kind, weights = ("lite", "") if measured else (config.depth, config.depth_weights)
     edge, depth = make_extractors(config.edge, kind, config.edge_weights, weights, best_device())

@@ -15,6 +15,7 @@ import torch
 
 from anomalyhybrid import __version__
 from anomalyhybrid.data.files import write_text_atomic
+from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.hybrid_config import HybridConfig
 from anomalyhybrid.generation.manifest import DATASET, FORMAT
@@ -72,6 +73,43 @@ def describe(
             "device": str(best_device()),
         },
     }
+
+
+def check_beginning(out: Path, names: Sequence[str], *, resume: bool) -> None:
+    """Refuse a folder that holds a set already, or, to resume, none.
+
+    Args:
+        out: Folder of the set.
+        names: Its records, any of which says that a set was begun.
+        resume: Whether a set is to be finished.
+
+    Raises:
+        DataError: Says which.
+    """
+    if not resume and any((out / name).exists() for name in names):
+        raise DataError(f"{out} already holds a generated set; finish it with --resume or give another --out")
+    if resume and not (out / DATASET).exists():
+        raise DataError(f"{out} holds no set to resume; start without --resume")
+
+
+def check_resumed(out: Path, before: dict, description: dict, keys: Sequence[str]) -> None:
+    """Refuse to finish a set that was begun otherwise; what a killed process half wrote is removed.
+
+    Args:
+        out: Folder of the set.
+        before: What it says of itself.
+        description: What it would say now.
+        keys: Entries that must agree.
+
+    Raises:
+        DataError: Names the entry that does not.
+    """
+    for key in keys:
+        if before.get(key) != description[key]:
+            what = "content of the data folders" if key == "data_sha256" else key
+            raise DataError(f"{out} was begun with another {what}; resume with the same settings or give another --out")
+    for path in out.rglob(".tmp-*"):
+        path.unlink(missing_ok=True)
 
 
 def write_description(out: Path, description: dict) -> None:

@@ -7,12 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from anomalyhybrid.data.files import make_folder
-from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, read_dataset, read_rows, write_rows
 from anomalyhybrid.generation.summary import summarise
 from anomalyhybrid.generation.writer import append_rows
-from anomalyhybrid.recipes.description import describe, write_description
+from anomalyhybrid.recipes.description import check_beginning, check_resumed, describe, write_description
 from anomalyhybrid.recipes.job import Job, load_model, prepare_job
 from anomalyhybrid.recipes.sources import Announce, read_sources
 
@@ -50,10 +49,7 @@ def generate(
     Raises:
         AnomalyHybridError: Something the caller can mend.
     """
-    if not resume and ((out / MANIFEST).exists() or (out / DATASET).exists()):
-        raise DataError(f"{out} already holds a generated set; finish it with --resume or give another --out")
-    if resume and not (out / DATASET).exists():
-        raise DataError(f"{out} holds no set to resume; start without --resume")
+    check_beginning(out, (MANIFEST, DATASET), resume=resume)
     model = load_model(run)
     sources = read_sources(
         data,
@@ -110,13 +106,8 @@ def _finished(out: Path, description: dict) -> set[str]:
     Raises:
         DataError: The set was begun under another configuration, model or data.
     """
-    before = read_dataset(out)
-    for key in ("config", "model", "categories", "data", "base_set", "data_sha256"):
-        if before.get(key) != description[key]:
-            what = "content of the data folders" if key == "data_sha256" else key
-            raise DataError(f"{out} was begun with another {what}; resume with the same settings or give another --out")
-    for path in out.rglob(".tmp-*"):
-        path.unlink(missing_ok=True)
+    keys = ("config", "model", "categories", "data", "base_set", "data_sha256")
+    check_resumed(out, read_dataset(out), description, keys)
     rows = read_rows(out) if (out / MANIFEST).exists() else []
     kept = [row for row in rows if all((out / path).is_file() for path in (row.image, row.label_mask) if path)]
     write_rows(out, kept)

@@ -20,15 +20,14 @@ from anomalyhybrid.data.class_folders import ClassedImages
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.loading import from_rgb_float, load_image, save_png, to_rgb_u8
 from anomalyhybrid.data.records import GOOD
-from anomalyhybrid.errors import ConfigError, WeightsError
 from anomalyhybrid.generation.compose import native_region, native_tensor, resized
 from anomalyhybrid.generation.hybrid_config import HybridConfig
 from anomalyhybrid.generation.hybrid_rows import HYBRID, HybridRow
 from anomalyhybrid.generation.hybrids import Parents, draw_hybrid, hybrid_at_native_size
 from anomalyhybrid.generation.pool import mask_of
 from anomalyhybrid.ops.ranges import u8_from_signed, unit_from_signed
-from anomalyhybrid.recipes.job import Model
-from anomalyhybrid.recipes.sources import best_device, condition_folder, make_extractors
+from anomalyhybrid.recipes.job import Model, check_decoders, extractors_of
+from anomalyhybrid.recipes.sources import best_device, condition_folder
 from anomalyhybrid.types import DecoderOutput
 
 
@@ -148,20 +147,8 @@ def prepare_hybrids(
         ConfigError: The generator lacks a decoder that is asked for.
         WeightsError: The extractors are not those that the generator was trained with.
     """
-    asked = {one.decoder for one in work}
-    if missing := sorted(asked - set(model.generator.config.decoders)):
-        raise ConfigError(
-            f"hybrids.decoders asks for {missing}, but {model.path} has {model.generator.config.decoders}"
-        )
-    metadata = model.metadata
-    edge, depth = make_extractors(
-        metadata["edge"], metadata["depth"], config.edge_weights, config.depth_weights, best_device()
-    )
-    for used, trained in ((edge.name, metadata["edge_name"]), (depth.name, metadata["depth_name"])):
-        if used != trained:
-            raise WeightsError(
-                f"{model.path} was trained with maps by {trained}, but these weights are {used}; give those"
-            )
+    check_decoders(model, sorted({one.decoder for one in work}), "hybrids")
+    edge, depth = extractors_of(model, config.edge_weights, config.depth_weights)
     model.generator.to(best_device())
     return HybridJob(
         model=model,

@@ -23,7 +23,7 @@ from anomalyhybrid.generation.hybrids import (
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, write_rows
 from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
-from anomalyhybrid.recipes.description import describe, write_description
+from anomalyhybrid.recipes.description import check_beginning, check_resumed, describe, write_description
 from anomalyhybrid.recipes.hybrid_job import HybridJob, prepare_hybrids
 from anomalyhybrid.recipes.job import check_gives_color, load_model
 from anomalyhybrid.recipes.sources import Announce, Sources
@@ -67,10 +67,7 @@ def generate_hybrids(
     Raises:
         AnomalyHybridError: Something the caller can mend.
     """
-    if not resume and ((out / MANIFEST).exists() or (out / DATASET).exists()):
-        raise DataError(f"{out} already holds a generated set; finish it with --resume or give another --out")
-    if resume and not (out / DATASET).exists():
-        raise DataError(f"{out} holds no set to resume; start without --resume")
+    check_beginning(out, (MANIFEST, DATASET), resume=resume)
     model = load_model(run)
     check_gives_color(model)
     images = read_classed(data, labels, skip_unreadable=skip_unreadable, announce=announce)
@@ -173,11 +170,8 @@ def _finished(out: Path, description: dict[str, Any]) -> dict[str, HybridRow]:
     before = read_dataset(out)
     if before.get("kind") != "hybrids":
         raise DataError(f"{out} holds a set of defects, not of hybrids; give another --out")
-    for key in ("config", "model", "data", "data_sha256", "labels_sha256", "pairs", "classes"):
-        if before.get(key) != description[key]:
-            raise DataError(f"{out} was begun with another {key}; resume with the same settings or give another --out")
-    for path in out.rglob(".tmp-*"):
-        path.unlink(missing_ok=True)
+    keys = ("config", "model", "data", "data_sha256", "labels_sha256", "pairs", "classes")
+    check_resumed(out, before, description, keys)
     rows = read_hybrid_rows(out) if (out / MANIFEST).exists() else []
     kept = {row.id: row for row in rows if resolve_inside(out, row.image).is_file()}
     write_rows(out, list(kept.values()))

@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
+from anomalyhybrid.conditions.measured import MEASURED, MeasuredDepth
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
@@ -110,36 +112,75 @@ class Job:
         return lambda: writer.write_defects(candidates, colors, indices, only)
 
 
-def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:
-    """Load images and maps of each category onto the device."""
-    device = best_device()
+def extractors_of(
+    model: Model, edge_weights: str, depth_weights: str, measured: MeasuredDepth | None = None
+) -> tuple[EdgeExtractor, DepthExtractor | MeasuredDepth]:
+    """The extractors that a generator was trained with, on the device.
+
+    Args:
+        model: The generator.
+        edge_weights: Weight file of the edge extractor, where it is not shipped.
+        depth_weights: Weight file or folder of the depth extractor, likewise.
+        measured: Where measured depth lies, for a generator that was trained with it; None as `depth_weights` says.
+
+    Raises:
+        WeightsError: The weights are not those that it was trained with.
+    """
     metadata = model.metadata
-    edge, depth = make_extractors(
-        metadata["edge"], metadata["depth"], config.edge_weights, config.depth_weights, device
-    )
+    if measured is not None and metadata["depth"] in MEASURED:
+        edge, _ = make_extractors(metadata["edge"], metadata["depth"], edge_weights, "", best_device())
+        depth = measured
+    else:
+        edge, depth = make_extractors(metadata["edge"], metadata["depth"], edge_weights, depth_weights, best_device())
     for used, trained in ((edge.name, metadata["edge_name"]), (depth.name, metadata["depth_name"])):
         if used != trained:
             raise WeightsError(
                 f"{model.path} was trained with maps by {trained}, but these weights are {used}; give those"
             )
-    size = int(metadata["size"])
+    return edge, depth
+
+
+def check_decoders(model: Model, asked: Sequence[str], settings: str) -> None:
+    """Refuse decoders that a generator lacks.
+
+    Raises:
+        ConfigError: Names them, and those that it has.
+    """
+    missing = [name for name in asked if name not in model.generator.config.decoders]
+    if missing:
+        raise ConfigError(
+            f"{settings}.decoders asks for {missing}, but {model.path} has {model.generator.config.decoders}"
+        )
+
+
+def category_pool(normals: ImageSet, base: ImageSet | None, records: Sequence[Record]) -> CategoryPool:
+    """Images of one category, with what generation has to know of them.
+
+    Args:
+        normals: Good images.
+        base: Real defects, if there are any.
+        records: Of the real defects, in their order.
+    """
+    types = list(dict.fromkeys(record.defect for record in records))
+    kinds = torch.tensor([types.index(record.defect) for record in records]) if records else None
+    return CategoryPool(normals=normals, base=base, symmetry=symmetry_of(normals.color_u8), base_kind=kinds)
+
+
+def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:
+    """Load images and maps of each category onto the device."""
+    edge, depth = extractors_of(model, config.edge_weights, config.depth_weights)
+    size = int(model.metadata["size"])
 
     def load(records: Sequence[Record]) -> ImageSet:
         store = ConditionCache(cache)
         images = load_image_set(records, sources.categories, size=size, edge=edge, depth=depth, cache=store)
-        return images.to(device)
+        return images.to(best_device())
 
     pools = {}
     for category in sources.categories:
         normals = load([record for record in sources.normals if record.category == category])
         base = [record for record in sources.base if record.category == category]
-        types = list(dict.fromkeys(record.defect for record in base))
-        pools[category] = CategoryPool(
-            normals=normals,
-            base=load(base) if base else None,
-            symmetry=symmetry_of(normals.color_u8),
-            base_kind=torch.tensor([types.index(record.defect) for record in base]) if base else None,
-        )
+        pools[category] = category_pool(normals, load(base) if base else None, base)
     return pools
 
 
@@ -151,11 +192,7 @@ def prepare_job(model: Model, sources: Sources, config: GenerateConfig, folder: 
         WeightsError: The generator gives no pictures, or the extractors are not those that it was trained with.
     """
     check_gives_color(model)
-    missing = [name for name in config.decoders if name not in model.generator.config.decoders]
-    if missing:
-        raise ConfigError(
-            f"generate.decoders asks for {missing}, but {model.path} has {model.generator.config.decoders}"
-        )
+    check_decoders(model, config.decoders, "generate")
     pools = _category_pools(model, sources, config, condition_folder(cache))
     model.generator.to(best_device())
     alone = len(sources.categories) == 1

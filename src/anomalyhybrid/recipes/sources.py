@@ -12,7 +12,7 @@ import torch
 
 from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
 from anomalyhybrid.conditions.extractors import make_depth_extractor, make_edge_extractor
-from anomalyhybrid.conditions.measured import MeasuredDepth
+from anomalyhybrid.conditions.measured import MEASURED, MeasuredDepth
 from anomalyhybrid.data.files import existing_folder
 from anomalyhybrid.data.loading import check_images
 from anomalyhybrid.data.near_duplicates import describe_groups, duplicate_groups
@@ -135,7 +135,7 @@ def make_extractors(
         WeightsError: Weights not found or not the expected ones.
     """
     edges = make_edge_extractor(edge, weights=Path(edge_weights) if edge_weights else None, device=device)
-    if depth in ("measured", "measured_disparity"):
+    if depth in MEASURED:
         folder = existing_folder(depth_weights) if depth_weights else None
         return edges, MeasuredDepth(folder=folder, nearer_is_larger=depth == "measured_disparity")
     return edges, make_depth_extractor(depth, weights=Path(depth_weights) if depth_weights else None, device=device)

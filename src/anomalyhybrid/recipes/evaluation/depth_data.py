@@ -15,7 +15,6 @@ from torch import Tensor
 from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.conditions.relief import filled
 from anomalyhybrid.data.depth_files import DepthImage
-from anomalyhybrid.data.depth_units import check_units, depth_stats
 from anomalyhybrid.data.loading import load_image
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError
@@ -26,8 +25,6 @@ from anomalyhybrid.evaluation.samples import Samples
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.evaluation.data import CategoryData, CategorySource
 from anomalyhybrid.recipes.evaluation.pictures import each
-
-CHECKED = 32  # depth files whose unit is compared
 
 
 def near_map(depth: DepthImage, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,9 +117,7 @@ def check_depth_files(source: CategorySource, config: EvaluateConfig) -> None:
             f"{lacking[0]}; add it (MVTec 3D-AD, Eyecandies, or a folder depth/ with the images' relative paths), or "
             "evaluate tables 1 and 2, which need colour alone"
         )
-    measured = MeasuredDepth(nearer_is_larger=config.nearer_is_larger)
-    chosen = source.records[:: max(1, len(source.records) // CHECKED)][:CHECKED]
-    check_units({record.relative: depth_stats(measured.load(record)) for record in chosen})
+    MeasuredDepth(nearer_is_larger=config.nearer_is_larger).check_units(source.records)
 
 
 def depth_fingerprint(source: CategorySource) -> str:
