@@ -3,6 +3,7 @@
     python benchmarks/depth_parts.py render  --scenes FILE.npz --count 1600 --size 256 --workers 16
     python benchmarks/depth_parts.py train   --scenes FILE.npz --out DIR --minutes 8 [--vgg-weights FILE]
     python benchmarks/depth_parts.py measure --scenes FILE.npz --run DIR --out DIR [--generator shipped] [--count 200]
+    python benchmarks/depth_parts.py detect  --scenes FILE.npz --run DIR --out DIR [--samples 4000] [--graph]
 
 `render` draws each scene good and defective, with true depth; products `nut` and `capsule` are held out: every scene of
 theirs is left for `measure`. `train` learns AnomalyHybrid* on the others. `measure` reports, for each kind:
@@ -14,6 +15,11 @@ theirs is left for `measure`. `train` learns AnomalyHybrid* on the others. `meas
   and where the profiles came from.
 - colour alone: the sign that AnomalyHybrid* reads in the generated colour image with the *untouched* maps as
   reference: whether the colour shows what the depth does.
+
+`detect` is Table 4: UNets on colour, on depth, and the mean of their maps, trained on our aligned pairs, on Perlin
+depth (EasyNet) or on smoothed Perlin depth (3DSR). Good scenes of half of the held-out products' scenes train; the
+others, good and defective, test. Neither generator saw these products, and no method sees a rendered defect of theirs;
+ours come from generators that learnt from rendered defects of other products.
 """
 
 import argparse
@@ -24,6 +30,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,20 +43,26 @@ from anomalyhybrid.data.depth_preview import shaded, slope_scale
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.loading import save_png
 from anomalyhybrid.data.parts import DEFECTS, PRODUCTS, render_pair
-from anomalyhybrid.generation.compose import at_native_size, compose, native_tensor
+from anomalyhybrid.evaluation.baselines.depth import DepthImages, PerlinDepthConfig, perlin_depth
+from anomalyhybrid.evaluation.depth_samples import DepthSamples, join_depth, set_range, to_u8
+from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
+from anomalyhybrid.evaluation.segmenter import SegmenterConfig
+from anomalyhybrid.generation.compose import native_tensor
 from anomalyhybrid.generation.depth_config import SIGNS, DepthDefectConfig, Sign
-from anomalyhybrid.generation.depth_defects import Pairs, accepted_pairs, read_relief
+from anomalyhybrid.generation.depth_defects import Pairs, accepted_pairs, composed_color, read_relief
 from anomalyhybrid.generation.depth_pool import DENT, FLAT, HOLE, PairPool
 from anomalyhybrid.generation.depth_profile import SOURCES, apply_relief, native_relief
+from anomalyhybrid.generation.depth_writer import compose_pair
 from anomalyhybrid.generation.pool import CategoryPool, maps_of
 from anomalyhybrid.generation.quality import visible_region
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.config import generator_preset
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.weights import shipped
-from anomalyhybrid.ops.regions import masked_mean, soft_alpha
+from anomalyhybrid.ops.regions import masked_mean
 from anomalyhybrid.recipes.depth_sets import with_depth
 from anomalyhybrid.recipes.depth_training import sister_start
+from anomalyhybrid.recipes.evaluation.depth_detection import detect_with_depth
 from anomalyhybrid.recipes.sources import best_device
 from anomalyhybrid.recipes.training import perceptual_network
 from anomalyhybrid.seeding import derive
@@ -57,7 +70,6 @@ from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.loop import RunFiles
 from anomalyhybrid.training.sister import SisterTrainer
 from anomalyhybrid.training.sister_pool import DepthPool, DepthSet, gather
-from anomalyhybrid.types import DecoderOutput
 
 HELD_OUT = ("nut", "capsule")
 HEIGHTS = (0.03, 0.2)  # range of requested heights, in units of a product's depth range
@@ -202,17 +214,15 @@ def network_figures(sister: Generator, good: DepthSet, bad: DepthSet, defect: np
 
 def finish(pairs: Pairs, row: int, images: ImageSet, depth: np.ndarray, height: float) -> dict:
     """Compose one pair at the scenes' own size and measure it; depth in units of the product's range, larger nearer."""
-    one = slice(row, row + 1)
-    target = images.color_u8[int(pairs.target_index[row])].permute(1, 2, 0).cpu().numpy()
-    output = DecoderOutput(pairs.source[one], pairs.fusion_mask[one], pairs.fused[one])
-    generated = at_native_size(output, pairs.content[one], pairs.content[one])
-    composed = compose(target, generated, pairs.region_mask[one], "region")
+    color_u8 = images.color_u8[int(pairs.target_index[row])].cpu()
+    target = color_u8.permute(1, 2, 0).numpy()
+    composed = compose_pair(pairs, row, color_u8, target)
     label, sign = composed.label_mask, int(pairs.sign[row])
     raised = apply_relief(
         depth,
         np.ones(depth.shape, bool),
         label,
-        native_relief(pairs.relief[one], label),
+        native_relief(pairs.relief[row : row + 1], label),
         sign=-1 if sign in (DENT, HOLE) else 1,
         height=height,
         nearer_is_larger=True,
@@ -262,7 +272,7 @@ def generated_figures(
         pairs = accepted_pairs(model, sister, pool, config, "parts", indices)
         color, _, edge = maps_of(pool.colour.normals, pairs.target_index)
         measured = pool.depth[pairs.target_index].float()
-        shown = torch.lerp(color, pairs.fused, soft_alpha(pairs.region_mask, 2))
+        shown = composed_color(pairs, color)
         change = read_relief(sister, shown, measured, edge) - read_relief(sister, color, measured, edge)
         alone += masked_mean(change, pairs.region_mask).flatten().tolist()
         pairs = pairs.each(torch.Tensor.cpu)
@@ -292,39 +302,194 @@ def write_sheet(path: Path, entries: list) -> None:
     save_png(path, np.concatenate(strips))
 
 
-def measure(given: argparse.Namespace) -> None:
+def load_both(given: argparse.Namespace) -> tuple[Generator, Generator]:
+    """AnomalyHybrid and AnomalyHybrid*, on the best device."""
     device = best_device()
-    arrays, held = load_scenes(given.scenes)
-    chosen = np.flatnonzero(held)
-    good, bad, plain, _ = scene_sets(arrays, chosen)
-    sister = load_generator(given.run / "generator.safetensors")[0].to(device)
     colour_file = shipped("generator.safetensors") if given.generator == "shipped" else Path(given.generator)
     model = load_generator(colour_file)[0].to(device)
+    return model, load_generator(given.run / "generator.safetensors")[0].to(device)
+
+
+def pair_pool(good: DepthSet, plain: ImageSet) -> PairPool:
+    """Good scenes as generation of aligned pairs takes them; procedural structure alone, no turn or flip."""
+    device = best_device()
     symmetry = Symmetry(flip_x=False, flip_y=False, half_turn=False, any_turn=False)
-    pool = PairPool(CategoryPool(plain.to(device), None, symmetry), good.depth.to(device))
-    truth = arrays["good_depth"][chosen].astype(np.float32)
-    figures: dict = {
+    return PairPool(CategoryPool(plain.to(device), None, symmetry), good.depth.to(device))
+
+
+def write_figures(path: Path, figures: dict) -> None:
+    """All or nothing, so that a killed process leaves the last complete state."""
+    temporary = path.with_name(f"partial-{path.name}")
+    temporary.write_text(json.dumps(figures, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def heading(arrays: dict, given: argparse.Namespace) -> dict:
+    """What every file of figures begins with."""
+    return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "size": arrays["good"].shape[1],
         "heights": HEIGHTS,
         "reference": given.reference,
-        "network": network_figures(sister, good, bad, arrays["defect"][chosen]),
-        "generated": {},
     }
+
+
+def measure(given: argparse.Namespace) -> None:
+    arrays, held = load_scenes(given.scenes)
+    chosen = np.flatnonzero(held)
+    good, bad, plain, _ = scene_sets(arrays, chosen)
+    model, sister = load_both(given)
+    pool = pair_pool(good, plain)
+    truth = arrays["good_depth"][chosen].astype(np.float32)
+    figures = heading(arrays, given)
+    figures |= {"network": network_figures(sister, good, bad, arrays["defect"][chosen]), "generated": {}}
     print(json.dumps(figures["network"]), flush=True)
+    make_folder(given.out)
     entries = []
     for sign in SIGNS:
         figures["generated"][sign], sheet = generated_figures(model, sister, pool, truth, sign, given)
         entries += sheet
         print(sign, json.dumps(figures["generated"][sign]), flush=True)
-    make_folder(given.out)
+        write_figures(given.out / "figures.json", figures)
     write_sheet(given.out / "pairs.png", entries)
-    (given.out / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def stacked(pixels: Sequence[np.ndarray], masks: Sequence[np.ndarray], kind: Sequence[int], kinds) -> Samples:
+    """Pictures (S, S, 3) and bool masks (S, S) as a detector takes them."""
+    image = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
+    mask = torch.from_numpy(np.stack(masks).astype(np.uint8) * 255)[:, None]
+    return Samples(image, mask, torch.as_tensor(kind, dtype=torch.long), tuple(kinds))
+
+
+def near_of(depths: Sequence[np.ndarray]) -> torch.Tensor:
+    """Depth, larger nearer, float (N, 1, S, S)."""
+    return torch.from_numpy(np.stack(depths).astype(np.float32))[:, None]
+
+
+def shown_depth(depths: Sequence[np.ndarray], value_range: tuple[float, float]) -> torch.Tensor:
+    near = near_of(depths)
+    return to_u8(near, torch.ones_like(near, dtype=torch.bool), value_range)
+
+
+def our_pairs(
+    model: Generator,
+    sister: Generator,
+    pool: PairPool,
+    truth: np.ndarray,
+    value_range: tuple[float, float],
+    seed: int,
+    given: argparse.Namespace,
+) -> DepthSamples:
+    """Aligned pairs in equal shares of the signs, heights drawn as in `measure`; what changed nothing is left out."""
+    made, kind = [], []
+    for number, sign in enumerate(SIGNS):
+        count = given.pairs // len(SIGNS)
+        config = DepthDefectConfig(sign=sign, count=count, seed=seed, reference=given.reference)
+        for start in range(0, count, 32):
+            indices = list(range(start, min(start + 32, count)))
+            pairs = accepted_pairs(model, sister, pool, config, "parts", indices).each(torch.Tensor.cpu)
+            for row in range(len(indices)):
+                depth = truth[int(pairs.target_index[row])]
+                height = HEIGHTS[0] + float(pairs.height[row]) * (HEIGHTS[1] - HEIGHTS[0])
+                result = finish(pairs, row, pool.colour.normals, depth, height)
+                if result["label"].any():
+                    made.append(result)
+                    kind.append(number)
+    pixels, labels, depths = ([result[name] for result in made] for name in ("pixels", "label", "depth"))
+    return DepthSamples(stacked(pixels, labels, kind, SIGNS), shown_depth(depths, value_range))
+
+
+def test_side(arrays: dict, chosen: np.ndarray, value_range: tuple[float, float]) -> DepthSamples:
+    """Scenes good and defective."""
+    empty = np.zeros_like(arrays["label_mask"][chosen])
+    pixels = [*arrays["good"][chosen], *arrays["bad"][chosen]]
+    kind = [GOOD_KIND] * len(chosen) + arrays["defect"][chosen].tolist()
+    depths = [*arrays["good_depth"][chosen], *arrays["bad_depth"][chosen]]
+    masks = [*empty, *(arrays["label_mask"][chosen] > 0)]
+    return DepthSamples(stacked(pixels, masks, kind, DEFECTS), shown_depth(depths, value_range))
+
+
+FORMS: dict[str, Literal["values", "smooth"]] = {
+    "Perlin depth (EasyNet)": "values",
+    "smooth Perlin depth (3DSR)": "smooth",
+}
+METHODS = ("ours", *FORMS)
+
+
+def write_training_sheet(path: Path, shown: dict[str, DepthSamples]) -> None:
+    """One row a method: three of its images, each with its depth and mask."""
+    strips = []
+    for made in shown.values():
+        steps = torch.linspace(0, len(made) - 1, 3).long().tolist()
+        parts = [(made.color.image_u8[i], made.depth_u8[i], made.color.mask_u8[i]) for i in steps]
+        cells = [part.expand(3, -1, -1).permute(1, 2, 0).numpy() for row in parts for part in row]
+        strips.append(np.concatenate(cells, axis=1))
+    save_png(path, np.concatenate(strips))
+
+
+def detector_config(given: argparse.Namespace, seed: int, size: int) -> SegmenterConfig:
+    return SegmenterConfig(
+        seed=seed,
+        size=size,
+        epochs=1,
+        samples_per_epoch=given.samples,
+        batch_size=given.detector_batch,
+        width=given.detector_width,
+        graph=given.graph,
+    )
+
+
+def detect(given: argparse.Namespace) -> None:
+    """Table 4 on held-out rendered products; figures are written after each method and seed."""
+    started, device = time.monotonic(), best_device()
+    arrays, held = load_scenes(given.scenes)
+    held_out = np.flatnonzero(held)
+    side = held_out // len(PRODUCTS) // len(DEFECTS) % 2  # whole rounds of products and defects on one side
+    train_on, test_on = held_out[side == 0], held_out[side == 1]
+    good, _, plain, _ = scene_sets(arrays, train_on)
+    truth = arrays["good_depth"][train_on].astype(np.float32)
+    near = near_of(truth)
+    valid = torch.ones_like(near, dtype=torch.bool)
+    value_range = set_range(near, valid)
+    images = DepthImages(plain.to(device), near.to(device), valid.to(device))
+    test = test_side(arrays, test_on, value_range)
+    empty = [np.zeros(truth.shape[1:], bool)] * len(train_on)
+    good_pictures = arrays["good"][train_on], empty, [GOOD_KIND] * len(train_on)
+    model, sister = load_both(given)
+    ours = partial(our_pairs, model, sister, pair_pool(good, plain), truth, value_range)
+    figures = heading(arrays, given) | {"samples a detector": given.samples, "defects": given.pairs, "rows": []}
+    make_folder(given.out)
+    shown = {}
+    for seed in given.seeds:
+        for method in METHODS:
+            if given.seconds and time.monotonic() - started > given.seconds:
+                print(f"stopped before {method}, seed {seed}: {given.seconds} s are over", flush=True)
+                return
+            if method == "ours":
+                made = ours(seed, given)
+            else:
+                form = PerlinDepthConfig(form=FORMS[method])
+                made = perlin_depth(images, given.pairs, seed, value_range, config=form)
+                made = DepthSamples(made.color.to("cpu"), made.depth_u8.cpu())
+            color = stacked(*good_pictures, made.color.kinds)
+            train_images = join_depth(DepthSamples(color, shown_depth(truth, value_range)), made)
+            config = detector_config(given, seed, arrays["good"].shape[1])
+            found = detect_with_depth(
+                train_images, test, config, method=method, category="rendered parts", device=device
+            )
+            for row in found.rows:
+                values = {name: round(100 * value, 2) for name, value in row.figures.items()}
+                figures["rows"].append({"method": row.method, "seed": seed, **values, "samples": dict(row.samples)})
+                print(f"{time.monotonic() - started:.0f} s, {row.method}, {seed}: {json.dumps(values)}", flush=True)
+            write_figures(given.out / "detection.json", figures)
+            if len(shown) < len(METHODS):
+                shown[method] = made
+                write_training_sheet(given.out / "training.png", shown)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["render", "train", "measure"])
+    parser.add_argument("step", choices=["render", "train", "measure", "detect"])
     parser.add_argument("--scenes", type=Path, required=True, help="the .npz file between the steps")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--run", type=Path, help="folder of the trained AnomalyHybrid*")
@@ -342,8 +507,16 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=0, help="width of a smaller network, for trials; 0 is the preset")
     parser.add_argument("--reference", choices=["edited", "measured"], default="edited", help="of DepthDefectConfig")
     parser.add_argument("--seed", type=int, default=0)
+    detector = parser.add_argument_group("detect")
+    detector.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    detector.add_argument("--pairs", type=int, default=500, help="defects that each method makes")
+    detector.add_argument("--samples", type=int, default=4000, help="images that each detector sees")
+    detector.add_argument("--detector-batch", type=int, default=8)
+    detector.add_argument("--detector-width", type=int, default=64)
+    detector.add_argument("--graph", action="store_true", help="replay the training step as a CUDA graph")
+    detector.add_argument("--seconds", type=float, default=0.0, help="begin no method after so long; 0 for no limit")
     given = parser.parse_args()
-    {"render": render, "train": train, "measure": measure}[given.step](given)
+    {"render": render, "train": train, "measure": measure, "detect": detect}[given.step](given)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # One lease of a GPU machine, in parts: the shipped generator, the main job of issue 2
-# three ways, or the ablation of views and loss.
+# three ways, the ablation of views and loss, or depth level and hybrids (issue 4) on two GPUs side by side.
 #   V=<vgg16 file> OUT=<folder> START=<generator> bash benchmarks/gpu_session.sh general
 #   V=<vgg16 file> OUT=<folder> DATA="<folder> ..." bash benchmarks/gpu_session.sh job
 #   V=<vgg16 file> OUT=<folder> DATA=<folder> bash benchmarks/gpu_session.sh ablation
+#   V=<vgg16 file> OUT=<folder> HELICONIUS=<folder> bash benchmarks/gpu_session.sh side_by_side
+# `depth` and `hybrids` are also parts of their own, for one GPU.
 # START goes on from a generator instead of from a small-size run. Sizes and minutes can be set through the
 # environment; SRC is another source folder; the defaults are those of the runs in docs/log.md.
 set -u
@@ -66,6 +68,62 @@ ablation() {
   wait
   for name in $variants; do tail -1 "$T/$name.log"; cp "$T/$name/grid.png" "$OUT/$name.png"; done
   (cd "$T" && tar czf "$OUT/ablation.tar.gz" ./*/figures.json ./*/journal.jsonl)
+}
+
+gather_logs() {
+  # patterns are expanded in $T alone
+  (cd "$T" && tar czf "$OUT/$1.part" $(ls ${@:2} 2> /dev/null)) && mv "$OUT/$1.part" "$OUT/$1"
+}
+keep_depth() {
+  gather_logs depth.tar.gz 'depth_*.log' sister/journal.jsonl depth/figures.json depth/detection.json depth/training.png
+}
+keep_hybrids() { gather_logs hybrids.tar.gz 'hybrids_*.log' '*/run/journal.jsonl'; }
+
+depth() {
+  local bench="$P benchmarks/depth_parts.py" scenes="$T/depth_scenes.npz"
+  say depth, rendering
+  $bench render --scenes "$scenes" --count "${DEPTH_SCENES:-1600}" --size "${S2:-256}" --workers "${WORKERS:-20}" \
+    > "$T/depth_render.log" 2>&1 || { tail_of "$T/depth_render.log"; return 1; }
+  say depth, training
+  $bench train --scenes "$scenes" --out "$T/sister" --minutes "${MD:-2.5}" --steps "${STEPS:-20000}" --batch-size "${B:-16}" \
+    --view-block 8 --vgg-weights "$V" > "$T/depth_train.log" 2>&1
+  tail_of "$T/depth_train.log"; cp "$T/sister/generator.safetensors" "$OUT/sister.safetensors" || return 1
+  say depth, measuring and detecting
+  $bench measure --scenes "$scenes" --run "$T/sister" --out "$T/depth" --count "${PAIRS:-100}" > "$T/depth_measure.log" 2>&1 &
+  local measuring=$!
+  $bench detect --scenes "$scenes" --run "$T/sister" --out "$T/depth" --samples "${SAMPLES:-4000}" --pairs "${DEFECTS:-500}" \
+    --seconds "${DETECT_SECONDS:-230}" ${DETECT:---graph} > "$T/depth_detect.log" 2>&1 &
+  local detecting=$!
+  wait $measuring; say depth, measured; cp "$T/depth/pairs.png" "$OUT/depth.png"; tail_of "$T/depth_measure.log" 3000; keep_depth
+  while kill -0 $detecting 2> /dev/null; do sleep 5; keep_depth; done
+  say depth, detected; tail_of "$T/depth_detect.log" 6000; keep_depth
+}
+
+hybrids() {
+  local bench="$P benchmarks/hybrids_heliconius.py"
+  local common="--data $HELICONIUS --size ${S2:-256} --steps ${STEPS:-20000} --batch-size ${B:-16} --minutes ${MH:-2.5}"
+  say hybrids, training
+  $bench train $common --out "$T/heliconius" --vgg-weights "$V" --cache "$T/cache" > "$T/hybrids_train.log" 2>&1
+  tail_of "$T/hybrids_train.log"; cp "$T/heliconius/run/generator.safetensors" "$OUT/heliconius.safetensors" || return 1
+  say hybrids, generating beside the training without the unseen  # measured later, from the generator, on a CPU
+  { $bench generate --run "$T/heliconius/run" --data "$HELICONIUS" --out "$T/hybrids" --count "${HYBRIDS:-2}" \
+      --sheet "$T/hybrids.png" --cache "$T/cache" > "$T/hybrids_generate.log" 2>&1
+    cp "$T/hybrids.png" "$OUT/hybrids.png"; say hybrids, generated; tail_of "$T/hybrids_generate.log"; keep_hybrids; } &
+  local generating=$!
+  $bench train $common --out "$T/left_out" --vgg-weights "$V" --cache "$T/cache" --leave-out H.e.favorinus H.e.phyllis \
+    H.m.amaryllis H.m.malleti H.m.melpomeneFG > "$T/hybrids_left_out.log" 2>&1
+  tail_of "$T/hybrids_left_out.log"
+  cp "$T/left_out/run/generator.safetensors" "$OUT/heliconius_left_out.safetensors"
+  wait $generating; keep_hybrids; say hybrids, done
+}
+
+# Other parts for the second GPU, such as potholes, follow hybrids there: AFTER_HYBRIDS="part ...".
+side_by_side() {
+  export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"
+  (export CUDA_VISIBLE_DEVICES=0; depth) > "$T/side_depth.log" 2>&1 & local first=$!
+  (export CUDA_VISIBLE_DEVICES=1; for part in hybrids ${AFTER_HYBRIDS:-}; do $part; done) > "$T/side_hybrids.log" 2>&1
+  wait $first
+  cat "$T/side_depth.log" "$T/side_hybrids.log"
 }
 
 for part in "$@"; do $part; done

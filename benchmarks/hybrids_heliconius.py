@@ -5,9 +5,13 @@
     python benchmarks/hybrids_heliconius.py measure SET --out FIGURES.json --alexnet FILE --lpips-heads FILE
     python benchmarks/hybrids_heliconius.py table6 --run RUN --data HELICONIUS --out DIR --weights EFFICIENTNET_LITE2
 
-`train` starts from the shipped generator; `--leave-out` keeps classes from it (for `table6`: those of `--unseen`).
-`--run` is a run folder, a generator file, or `shipped`. Runs with PYTHONPATH=src where the package is not installed;
-`table6` needs scikit-learn.
+`train` starts from the shipped generator; `--leave-out` keeps classes from it (for `table6`: those of `--unseen`). In
+training the reference is always a warped view of the target's own photograph, so a network that knows the photographs
+by their structure could take the colours from there and ignore the reference. So each photograph is shown in other
+colours too (`--recolours`): the structure then no longer tells them. There are no pseudo-defects (`--edit 0`,
+`--blend 0`), since a hybrid is a whole image, unedited; `--independent` is how often a condition has a pose
+of its own. `--run` is a run folder, a generator file, or `shipped`. Runs with PYTHONPATH=src where the package is not
+installed; `table6` needs scikit-learn; a generator file and a CPU will do.
 """
 
 import argparse
@@ -16,8 +20,12 @@ import statistics
 import time
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from anomalyhybrid.augment.config import AugmentConfig
 from anomalyhybrid.data.class_folders import read_class_folders
+from anomalyhybrid.data.loading import load_image, save_png, to_rgb_u8
 from anomalyhybrid.evaluation.features import load_features
 from anomalyhybrid.evaluation.lpips import load_lpips
 from anomalyhybrid.evaluation.result_files import write_result
@@ -28,6 +36,7 @@ from anomalyhybrid.recipes.evaluation.hybrid_measures import measure_hybrids
 from anomalyhybrid.recipes.evaluation.hybrid_stand_in import StandIn, stand_in_table_6
 from anomalyhybrid.recipes.hybrids import generate_hybrids
 from anomalyhybrid.recipes.training import train
+from anomalyhybrid.seeding import derive
 from anomalyhybrid.training.config import TrainConfig
 
 SIGNAL = ["H.e.emma", "H.e.etylus"]
@@ -35,17 +44,45 @@ UNSEEN = ["banded=H.e.favorinus,H.e.phyllis,H.m.amaryllis", "lookalike=H.m.malle
 """Banded ones carry a yellow hindwing bar that no known subspecies has; look-alikes share a known one's pattern."""
 
 
+GAMMA = (0.6, 1.6)
+"""Range of the exponents by which the channels of a recoloured photograph differ."""
+
+
+def recoloured(image_u8: np.ndarray, seed: int) -> np.ndarray:
+    """The photograph with channels exchanged and bent each by an exponent of its own; black and white stay."""
+    rng = np.random.default_rng(seed)
+    exponents = np.exp(rng.uniform(np.log(GAMMA[0]), np.log(GAMMA[1]), 3))
+    shown = (image_u8[..., rng.permutation(3)] / 255.0) ** exponents
+    return np.rint(255 * shown).astype(np.uint8)
+
+
+def training_folder(given: argparse.Namespace) -> Path:
+    """The classes that train, each photograph with its recoloured copies."""
+    images = read_class_folders(given.data)
+    if given.leave_out:
+        images.only(tuple(given.leave_out))  # refuses names that are no class
+    data = given.out / "data" / given.data.name
+    for record in images.records:
+        name = images.class_of[record.relative]
+        if name in given.leave_out:
+            continue
+        pixels = to_rgb_u8(load_image(record.path).pixels)
+        height, width = pixels.shape[:2]
+        scale = 2 * given.size / max(height, width)  # more would only be read, not seen
+        if scale < 1:
+            new = round(width * scale), round(height * scale)
+            pixels = cv2.resize(pixels, new, interpolation=cv2.INTER_AREA)
+        (data / name).mkdir(parents=True, exist_ok=True)
+        save_png(data / name / f"{record.path.stem}.png", pixels)
+        for number in range(given.recolours):
+            copy = recoloured(pixels, derive(given.seed, "recolour", record.relative, number))
+            save_png(data / name / f"{record.path.stem}_recoloured_{number}.png", copy)
+    return data
+
+
 def train_run(given: argparse.Namespace) -> None:
     """Train one generator on all classes, or on all but some, as one category."""
-    data = given.data
-    if given.leave_out:
-        images = read_class_folders(data)
-        images.only(tuple(given.leave_out))  # refuses names that are no class
-        data = given.out / "data" / given.data.name
-        data.mkdir(parents=True)
-        for name in images.classes:
-            if name not in given.leave_out:
-                (data / name).symlink_to((images.root / name).resolve(), target_is_directory=True)
+    data = training_folder(given)
     config = TrainConfig(
         steps=given.steps,
         max_minutes=given.minutes,
@@ -55,7 +92,7 @@ def train_run(given: argparse.Namespace) -> None:
         start=given.start,
         preset=given.preset,
         vgg_weights=given.vgg_weights,
-        augment=AugmentConfig(edit=given.edit, blend=given.blend),
+        augment=AugmentConfig(edit=given.edit, blend=given.blend, independent=given.independent),
         journal_every=100,
         seed=given.seed,
     )
@@ -162,8 +199,10 @@ def main() -> None:
     one.add_argument("--start", default="auto")
     one.add_argument("--preset", default="lite")
     one.add_argument("--vgg-weights", default="")
-    one.add_argument("--edit", type=float, default=AugmentConfig().edit, help="share of pseudo-defects")
-    one.add_argument("--blend", type=float, default=AugmentConfig().blend, help="share of pasted pseudo-defects")
+    one.add_argument("--edit", type=float, default=0.0, help="share of pseudo-defects")
+    one.add_argument("--blend", type=float, default=0.0, help="share of pasted pseudo-defects")
+    one.add_argument("--independent", type=float, default=0.7, help="share of conditions with a pose of their own")
+    one.add_argument("--recolours", type=int, default=6, help="recoloured copies of each photograph")
     one.add_argument("--leave-out", nargs="*", default=[])
     one = command("generate", generate_set)
     one.add_argument("--run", default="shipped")

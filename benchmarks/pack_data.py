@@ -1,8 +1,10 @@
 """Copy `train/good` and the base third of every defect of MVTec-layout folders, squeezed to the model's size.
 
-python benchmarks/pack_data.py OUT FOLDER [FOLDER ...] [--size 256] [--quality 93] [--with-test] [--normals N]
+python benchmarks/pack_data.py OUT FOLDER [FOLDER ...] [--size 256] [--quality 93] [--with-test | --validation]
 
-With `--with-test` the test side goes along, for `evaluate`; the split of the copy is that of the whole folder.
+With `--with-test` the test side goes along, for `evaluate`; the split of the copy is that of the whole folder. With
+`--validation` every fifth good training image becomes a good test image: the copy, evaluated, splits the base third
+into a third to learn from and the rest to choose settings by; no image of the test side is in it.
 """
 
 import argparse
@@ -22,15 +24,20 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--quality", type=int, default=93)
-    parser.add_argument("--with-test", action="store_true")
+    side = parser.add_mutually_exclusive_group()
+    side.add_argument("--with-test", action="store_true")
+    side.add_argument("--validation", action="store_true")
     parser.add_argument("--normals", type=int, default=None, help="good training images at most")
     given = parser.parse_args()
     for root in given.folders:
         folder = read_data(root)
         base, test = base_split(folder.records, variant="sorted", seed=0, groups=duplicate_groups(folder.records))
-        for record in [*folder.normals()[: given.normals], *base, *(test if given.with_test else ())]:
+        normals = folder.normals()[: given.normals]
+        held = set(normals[4::5] if given.validation else ())
+        for record in [*normals, *base, *(test if given.with_test else ())]:
             pixels = load_image(record.path).pixels
-            kind = f"{record.split}/good" if record.is_good else f"test/{record.defect}"
+            side = "test" if record in held else record.split
+            kind = f"{side}/good" if record.is_good else f"test/{record.defect}"
             path = given.out / root.name / kind / f"{record.path.stem}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             rgb = to_model_u8(pixels, given.size)

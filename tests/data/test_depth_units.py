@@ -87,12 +87,12 @@ def test_two_units_in_one_set_are_said() -> None:
 )
 def test_heights_of_another_unit_are_said(unit: float, height: float, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
-        check_units({"a": depth_stats(scene(unit))}, height=height)
+        check_units({"a": depth_stats(scene(unit))}, heights=(height,))
 
 
 @pytest.mark.parametrize(("unit", "height"), [(1, 0.005), (1, -0.02), (1000, 5.0), (1000, -20.0)])
 def test_fitting_heights_pass(unit: float, height: float) -> None:
-    check_units({"a": depth_stats(scene(unit))}, height=height)
+    check_units({"a": depth_stats(scene(unit))}, heights=(height,))
 
 
 def test_no_map_is_refused() -> None:
@@ -109,6 +109,6 @@ def test_a_median_of_zero_is_another_unit() -> None:
 def test_shared_road_has_one_unit(shared_dir: Path) -> None:
     records = read_data(shared_dir / "data" / "pothole_rgbd").records[::10]
     stats = {r.relative: depth_stats(read_depth(r.depth_path, nearer_is_larger=True)) for r in records if r.depth_path}
-    check_units(stats, height=-5000)
+    check_units(stats, heights=(-5000,))
     with pytest.raises(ConfigError, match="below what"):
-        check_units(stats, height=0.5)
+        check_units(stats, heights=(0.5,))

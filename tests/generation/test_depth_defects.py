@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from anomalyhybrid.conditions.imageset import ImageSet
-from anomalyhybrid.errors import ConfigError
+from anomalyhybrid.errors import ConfigError, DataError
+from anomalyhybrid.generation import depth_defects
 from anomalyhybrid.generation.depth_config import SIGNS, DepthDefectConfig
-from anomalyhybrid.generation.depth_defects import accepted_pairs, draw_pairs
+from anomalyhybrid.generation.depth_defects import accepted_pairs, composed_color, draw_pairs
 from anomalyhybrid.generation.depth_pool import DENT, FLAT, HOLE, PROTRUSION, PairPool, check_pool, real_signs
-from anomalyhybrid.generation.pool import CategoryPool
+from anomalyhybrid.generation.depth_rows import DepthRow, append_depth_rows, read_depth_rows
+from anomalyhybrid.generation.depth_writer import compose_pair
+from anomalyhybrid.generation.pipeline import own_detail
+from anomalyhybrid.generation.pool import CategoryPool, maps_of
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.config import GeneratorConfig
 from anomalyhybrid.models.generator import Generator
@@ -137,3 +142,85 @@ def test_what_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=f"depth.{next(iter(settings))} is"):
             replace(DepthDefectConfig(), **settings)  # type: ignore[arg-type]
+
+
+def test_a_deep_place_without_background_is_a_dent_and_a_whole_image_is_flat() -> None:
+    inside = (images(1, region=True).region_u8 > 127).float()
+    whole = torch.ones_like(inside)
+    plane = torch.full_like(inside, 0.2)
+    tilted = torch.linspace(-1, 1, SIZE).view(1, 1, SIZE, 1).expand_as(inside)
+    for surface in (plane, tilted):
+        assert real_signs(surface - 1.0 * inside, inside, whole).tolist() == [DENT]
+    assert real_signs(plane, whole, whole).tolist() == [FLAT]
+
+
+def test_unmeasured_defects_are_holes_where_the_background_is_unmeasured_too() -> None:
+    inside = (images(1, region=True).region_u8 > 127).float()
+    thing = torch.zeros_like(inside)
+    thing[:, :, 10:] = 1.0
+    filled = torch.full_like(inside, 0.2)
+    assert real_signs(filled, inside, thing, thing - inside).tolist() == [HOLE]
+    assert real_signs(filled, inside, thing, 1 - inside).tolist() == [FLAT], "the background was measured"
+
+
+def test_signs_and_types_take_turns() -> None:
+    drawn = draw_pairs(generator("color"), pool(), DepthDefectConfig(), "a", range(2, 10), 3)
+    assert drawn.sign.tolist() == [2, 3, 0, 1, 2, 3, 0, 1]
+    own = pool(base=[-0.3, -0.3, -0.3, 0.3])
+    own = replace(own, colour=replace(own.colour, base_kind=torch.tensor([0, 0, 0, 1])))
+    drawn = draw_pairs(generator("color"), own, DepthDefectConfig(), "a", range(6), 0)
+    assert (drawn.reference_index == 3).tolist() == [False, True] * 3
+
+
+def test_the_source_keeps_the_contents_detail(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    whole = depth_defects.redraw
+    monkeypatch.setattr(depth_defects, "redraw", lambda *given: seen.append(whole(*given)) or seen[-1])
+    pairs = draw_pairs(generator("color"), pool(), DepthDefectConfig(), "a", range(8), 0)
+    assert pairs.blend.any()
+    assert not pairs.blend.all()
+    assert torch.equal(pairs.source, own_detail(seen[0].source, pairs.content, pairs.blend))
+    mask = pairs.fusion_mask
+    torch.testing.assert_close(pairs.fused, mask * pairs.source + (1 - mask) * pairs.content)
+
+
+def test_what_was_pasted_is_not_faded_twice() -> None:
+    pairs = draw_pairs(generator("color"), pool(), DepthDefectConfig(appearance="blend"), "a", range(4), 0)
+    pairs = replace(pairs, fusion_mask=torch.zeros_like(pairs.fusion_mask), fused=pairs.content)
+    target = pool().colour.normals.color_u8[pairs.target_index]
+    color, _, _ = maps_of(pool().colour.normals, pairs.target_index)
+    small = composed_color(pairs, color)
+    for row in range(4):
+        composed = compose_pair(pairs, row, target[row], target[row].permute(1, 2, 0).numpy())
+        shown = torch.from_numpy(composed.pixels).permute(2, 0, 1).float() / 127.5 - 1
+        inside = torch.from_numpy(composed.label_mask)
+        assert composed.changed_outside == 0
+        assert float((shown - pairs.content[row]).abs()[:, inside].max()) < 0.01
+        torch.testing.assert_close(small[row], shown, atol=0.01, rtol=0)
+
+
+def test_grey_targets_stay_grey() -> None:
+    grey = pool()
+    normals = grey.colour.normals
+    color = normals.color_u8[:, :1].expand_as(normals.color_u8)
+    grey = replace(grey, colour=replace(grey.colour, normals=replace(normals, color_u8=color)))
+    pairs = draw_pairs(generator("color"), grey, DepthDefectConfig(sign="flat"), "a", range(4), 0)
+    shown = composed_color(pairs, maps_of(grey.colour.normals, pairs.target_index)[0])
+    assert torch.equal(shown[:, 0], shown[:, 1])
+    assert torch.equal(shown[:, 0], shown[:, 2])
+
+
+def test_a_last_line_that_is_json_but_no_row_is_an_error(tmp_path: Path) -> None:
+    row = DepthRow(
+        id="a", depth="d.png", preview="p.png", source="s.png", kind="png16", nearer_is_larger=True, unit="mm",
+        sign="dent", requested_height=-1, generated_height=-1, profile="network", valid_share=1, changed_outside=0,
+    )  # fmt: skip
+    append_depth_rows(tmp_path, [row])
+    path = tmp_path / "depth.jsonl"
+    text = path.read_text()
+    path.write_text(text + text[:30])
+    assert read_depth_rows(tmp_path) == [row]
+    for wrong in ('{"id": "b"}', text.replace("d.png", "../d.png")):
+        path.write_text(text + wrong)
+        with pytest.raises(DataError, match="line 2 is not a depth row"):
+            read_depth_rows(tmp_path)

@@ -24,6 +24,7 @@ from anomalyhybrid.seeding import stream
 
 BATCH = 2000
 SETTINGS: dict[str, Any] = {
+    "foreign": 1 / 3,
     "operations": OPERATIONS,
     "mixture": 0.25,
     "appearance": "blend",

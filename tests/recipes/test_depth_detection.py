@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -9,7 +11,12 @@ from anomalyhybrid.errors import DataError
 from anomalyhybrid.evaluation.depth_samples import DepthSamples
 from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
 from anomalyhybrid.evaluation.segmenter import SegmenterConfig
-from anomalyhybrid.recipes.evaluation.depth_detection import MODALITIES, detect_with_depth, figures_of_maps
+from anomalyhybrid.recipes.evaluation.depth_detection import (
+    MODALITIES,
+    NO_GOOD_IMAGE,
+    detect_with_depth,
+    figures_of_maps,
+)
 
 SIZE = 32
 
@@ -52,3 +59,25 @@ def test_figures_of_perfect_maps() -> None:
     assert (figures.pixel.auroc, figures.pixel.ap, figures.image.auroc) == (1.0, 1.0, 1.0)
     with pytest.raises(DataError, match="5 maps for 6"):
         figures_of_maps(torch.zeros(5, 1, SIZE, SIZE), test)
+
+
+def test_without_good_images_pixels_alone_are_measured() -> None:
+    every = samples(8, 3)
+    test = every.where(every.color.kind != GOOD_KIND)
+    figures = figures_of_maps((test.color.mask_u8 > 127).float(), test.color)
+    assert (figures.pixel.auroc, figures.pixel.ap, figures.good) == (1.0, 1.0, 0)
+    assert all(math.isnan(value) for value in (figures.image.auroc, figures.image.ap, figures.image.f1_max))
+    with pytest.raises(DataError):
+        figures_of_maps(torch.zeros(4, 1, SIZE, SIZE), every.color.good)
+
+
+def test_detectors_of_defects_alone_say_that_image_figures_are_not_defined() -> None:
+    every = samples(12, 4)
+    defects = every.where(every.color.kind != GOOD_KIND)
+    config = SegmenterConfig(size=SIZE, epochs=1, samples_per_epoch=8, batch_size=4, width=4, good_share=0.0)
+    found = detect_with_depth(defects, defects, config, method="ours", category="road")
+    assert all(NO_GOOD_IMAGE in row.notes for row in found.rows)
+    assert all(math.isnan(row.figures["image_auroc"]) and row.figures["pixel_auroc"] > 0 for row in found.rows)
+    assert found.rows[0].samples["good test images"] == 0
+    with_good = detect_with_depth(every, every, config, method="ours", category="road")
+    assert all(NO_GOOD_IMAGE not in row.notes for row in with_good.rows)

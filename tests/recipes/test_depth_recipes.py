@@ -27,6 +27,7 @@ from anomalyhybrid.models.generator import Generator, load_generator, save_gener
 from anomalyhybrid.models.weights import shipped
 from anomalyhybrid.recipes import depth_training
 from anomalyhybrid.recipes.depth_generation import generate_depth
+from anomalyhybrid.recipes.depth_sets import with_readable_depth
 from anomalyhybrid.recipes.depth_training import sister_start, train_depth
 from anomalyhybrid.recipes.sources import Sources
 from anomalyhybrid.training import loop
@@ -198,7 +199,43 @@ def test_targets_with_defects_keep_them_in_the_truth(
         own = by_name[row.target]
         assert own.mask_path is not None
         before = load_mask(own.mask_path, shape=(SIZE, SIZE))
-        assert load_mask(folder / str(row.label_mask), shape=(SIZE, SIZE))[before].all()
+        written = load_mask(folder / str(row.label_mask), shape=(SIZE, SIZE))
+        assert written[before].all()
+        assert row.mask_area == written.sum()
+
+
+def test_depth_that_cannot_be_read_is_left_out_by_name(
+    tmp_path: Path, parts: DataFolder, networks: tuple[Path, Path]
+) -> None:
+    first, *others = parts.normals()
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    given = Sources(
+        root=parts.root, categories=parts.categories, normals=(replace(first, depth_path=broken), *others), base=()
+    )
+    with pytest.raises(DataError, match=r"(?s)depth cannot be used.*broken\.png"):
+        make(tmp_path, networks, given, count=2)
+    words: list[str] = []
+    kept = with_readable_depth(given, MeasuredDepth(nearer_is_larger=True), skip_unreadable=True, announce=words.append)
+    assert kept.normals == tuple(others)
+    assert words[0].startswith(f"skipped {first.relative}: ")
+
+
+def test_every_file_and_both_heights_are_checked(
+    tmp_path: Path, parts: DataFolder, networks: tuple[Path, Path]
+) -> None:
+    (tmp_path / "clouds").mkdir()
+    given = cloud(tmp_path / "clouds", parts)
+    with pytest.raises(ConfigError, match="below what the depth files can show"):
+        make(tmp_path, networks, given, larger=False, height=(1e-9, 0.004))
+    record = given.normals[1]
+    assert record.depth_path is not None
+    path = tmp_path / "millimetres.tiff"
+    tifffile.imwrite(path, tifffile.imread(record.depth_path) * 1000, photometric="rgb")
+    mixed = [given.normals[0]] * 100
+    mixed[77] = replace(record, depth_path=path)
+    with pytest.raises(DataError, match="different units"):
+        MeasuredDepth().check_units(mixed)
 
 
 def test_networks_that_do_not_fit_are_refused(tmp_path: Path, parts: DataFolder, networks: tuple[Path, Path]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from anomalyhybrid.data.depth_files import DEPTH_SUFFIXES, DepthImage, read_depth
 from anomalyhybrid.data.depth_units import check_units, depth_stats
+from anomalyhybrid.data.files import raise_problems
+from anomalyhybrid.data.loading import load_image
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, DataError
 
@@ -18,7 +22,6 @@ MEASURED = ("measured", "measured_disparity")
 """Names of both kinds of measured depth: distances, and values that are larger nearer."""
 
 _LEAST_RANGE = 1e-9
-CHECKED = 32  # depth files whose unit is compared before long work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +99,50 @@ class MeasuredDepth:
         """
         return read_depth(self.path_of(record), shape=shape, nearer_is_larger=self.nearer_is_larger)
 
-    def check_units(self, records: Sequence[Record], *, height: float | None = None) -> None:
-        """Compare the units of up to `CHECKED` records, taken evenly, with each other and with a height.
+    def check_units(self, records: Sequence[Record], *, heights: Sequence[float] = ()) -> None:
+        """Read the depth of all records, and compare their units with each other and with heights.
 
         Raises:
-            ConfigError: A height that these data cannot have.
+            ConfigError: A height that these data cannot have or show.
             DataError: Two units, or as for ``load``.
         """
-        chosen = records[:: max(1, len(records) // CHECKED)][:CHECKED]
-        check_units({record.relative: depth_stats(self.load(record)) for record in chosen}, height=height)
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
+            stats = list(threads.map(lambda record: depth_stats(self.load(record)), records))
+        check_units({r.relative: one for r, one in zip(records, stats, strict=True)}, heights=heights)
+
+    def readable(
+        self, records: Sequence[Record], *, on_skip: Callable[[Record, DataError], None] | None = None
+    ) -> list[Record]:
+        """Records whose depth file is there, can be read, and is of its image's size.
+
+        Args:
+            records: Readable images.
+            on_skip: Called for each record left out, in order, with the reason; None raises instead.
+
+        Raises:
+            DataError: Lists the files that fail (unless they are skipped), or says that none is left.
+        """
+
+        def problem(record: Record) -> DataError | None:
+            try:
+                pixels = load_image(record.path).pixels
+                self.load(record, shape=(pixels.shape[0], pixels.shape[1]))
+            except DataError as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
+            problems = list(threads.map(problem, records))
+        found = [str(error) for error in problems if error is not None]
+        if on_skip is None:
+            raise_problems("some depth cannot be used; mend or remove it, or skip unreadable images:", found)
+        elif records and len(found) == len(records):
+            raise_problems("no image with depth is left; all fail:", found)
+        else:
+            for record, error in zip(records, problems, strict=True):
+                if error is not None:
+                    on_skip(record, error)
+        return [record for record, error in zip(records, problems, strict=True) if error is None]
 
     def read_record(self, record: Record, *, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Read the depth of a record in the project's convention; see ``normalised``.

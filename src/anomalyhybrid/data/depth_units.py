@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,18 +97,19 @@ def depth_stats(depth: DepthImage) -> DepthStats:
     )
 
 
-def check_units(stats: Mapping[str, DepthStats], *, height: float | None = None) -> None:
-    """Refuse depth files of different units, and a height that cannot be in theirs.
+def check_units(stats: Mapping[str, DepthStats], *, heights: Sequence[float] = ()) -> None:
+    """Refuse depth files of different units, and heights that cannot be in theirs.
 
     Metres against millimetres differ by 1000; medians that differ by more than 100 are taken for two units.
 
     Args:
         stats: Summary of each depth map by its name for messages, at least one.
-        height: Requested height of defects, in the data's unit, of either sign; None checks the files alone.
+        heights: Requested heights of defects, in the data's unit, of either sign: both ends of a range; none checks
+            the files alone.
 
     Raises:
         DataError: The medians of two files differ by more than a factor of 100.
-        ConfigError: The height is not finite or 0, exceeds the whole range of every map, or is below the resolution
+        ConfigError: A height is not finite or 0, exceeds the whole range of every map, or is below the resolution
             of every map.
     """
     if not stats:
@@ -122,7 +123,7 @@ def check_units(stats: Mapping[str, DepthStats], *, height: float | None = None)
             f"depth of different units: the median is {first:.6g} in {small} and {last:.6g} in {large} ({factor}); "
             "some files seem to be in metres and others in millimetres, bring all to one unit"
         )
-    if height is not None:
+    for height in heights:
         _check_height(stats, height)
 
 

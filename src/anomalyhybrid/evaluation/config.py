@@ -140,6 +140,14 @@ class EvaluateConfig:
     """Whether real references draw `remove` as often as the other operations; Table 7 does, as the paper."""
     appearance: Literal["auto", "target", "reference", "blend"] = "auto"
     """Where our images take their appearance from."""
+    procedural: float = 0.0
+    """Share of procedural structure in our few-shot images."""
+    foreign: float = 0.33
+    """Share of patches of other good images in our zero-shot ones."""
+    bend: float = 0.0
+    """Share of our real references bent by a local thin-plate spline."""
+    levelling: tuple[float, float] = (1.0, 1.0)
+    """Part of a reference's difference in level that our images take off, drawn from this range."""
     generate_batch: int = 16
     """Images generated together."""
     depth_run: str = ""

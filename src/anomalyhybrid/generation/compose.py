@@ -83,17 +83,18 @@ def carried(native: Tensor, painted: Tensor, color: Tensor) -> Tensor:
     return (native + resized(painted - color, *native.shape[-2:])).clamp(-1, 1)
 
 
-def pasted(native: Tensor, warped: Tensor, region_mask: Tensor) -> Tensor:
+def pasted(native: Tensor, warped: Tensor, region_mask: Tensor, level: float = 1.0) -> Tensor:
     """Blend a reference's native pixels into a target's, float (1, 3, H, W) in [-1, 1] (appearance ``blend``).
 
     Args:
         native: The target's own pixels, float (1, 3, H, W) in [-1, 1].
         warped: The reference's, in the target's frame, likewise.
         region_mask: The reference's region at the model's size, float (1, 1, S, S).
+        level: Part of the difference in level that is taken off, in [0, 1].
     """
     region = native_region(region_mask, *native.shape[-2:])
     nothing = torch.zeros_like(region)
-    return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region))
+    return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region), level)
 
 
 def native_region(region_mask: Tensor, height: int, width: int) -> Tensor:

@@ -41,6 +41,13 @@ class GenerateConfig:
     """Part of the base-set folder used: a third of each defect (sorted or seeded random), or all of it."""
     procedural: float = 0.0
     """Share of images with procedural structure although real defects are given."""
+    foreign: float = 0.33
+    """Share of patches of other good images among images without a real reference."""
+    bend: float = 0.0
+    """Share of real references bent by a local thin-plate spline."""
+    levelling: tuple[float, float] = (1.0, 1.0)
+    """Part of the difference in level between a reference and its target that pasting takes off, drawn from this
+    range: 0 keeps the reference's own brightness, 1 hides its surroundings."""
     extent: tuple[float, float] = (0.04, 0.4)
     """Half size of procedural regions, in halves of the image's side."""
     min_change: float = 6.5
@@ -88,8 +95,12 @@ class GenerateConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)!r}; give one of {', '.join(allowed)}")
-        for name in ("mixture", "procedural"):
+        for name in ("mixture", "procedural", "foreign", "bend"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must lie between 0 and 1")
+        if not 0 <= self.levelling[0] <= self.levelling[1] <= 1:
+            raise ConfigError(
+                f"generate.levelling is {self.levelling}; give two numbers with 0 <= first <= second <= 1"
+            )
         if not 0 < self.extent[0] <= self.extent[1] <= 1:
             raise ConfigError(f"generate.extent is {self.extent}; give two numbers with 0 < first <= second <= 1")

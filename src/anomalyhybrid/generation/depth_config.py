@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from anomalyhybrid.choices import check_choices
 from anomalyhybrid.errors import ConfigError
+from anomalyhybrid.generation.config import GenerateConfig
 
 Sign = Literal["dent", "protrusion", "hole", "flat"]
 SIGNS: tuple[Sign, ...] = get_args(Sign)
@@ -21,7 +22,7 @@ class DepthDefectConfig:
     """Defect images for each category."""
     sign: Literal["auto", "dent", "protrusion", "hole", "flat"] = "auto"
     """What the defects do to the depth; `auto` is what the manipulation does: of procedural structure each in equal
-    shares, of a real defect what its own measured relief says."""
+    shares, in turn by the image's number, of a real defect what its own measured relief says."""
     height: tuple[float, float] | Literal["auto"] = "auto"
     """Least and largest height in the depth files' own unit; `auto` takes a share of the object's relief."""
     auto_share: tuple[float, float] = (0.05, 0.2)
@@ -79,3 +80,16 @@ class DepthDefectConfig:
             raise ConfigError(
                 f"depth.least_relief is {self.least_relief}, depth.min_change {self.min_change}; both must be >= 0"
             )
+
+    def colour(self) -> GenerateConfig:
+        """Settings of `generate` that the colour of the pairs is made with: shared ones as here, others by default."""
+        return GenerateConfig(
+            count=self.count,
+            decoders=self.decoders,
+            procedural=self.procedural,
+            extent=self.extent,
+            min_change=self.min_change,
+            max_attempts=self.max_attempts,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )

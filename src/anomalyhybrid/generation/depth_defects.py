@@ -15,18 +15,26 @@ from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.generation.depth_config import SIGNS, DepthDefectConfig
 from anomalyhybrid.generation.depth_pool import DENT, FLAT, HOLE, PROTRUSION, PairPool
 from anomalyhybrid.generation.depth_profile import fit_profile
-from anomalyhybrid.generation.pipeline import MARGIN, place_structure, redraw
-from anomalyhybrid.generation.pool import maps_of, mask_of, pick_by_kind
+from anomalyhybrid.generation.pipeline import (
+    MARGIN,
+    as_composed,  # what composition shows must be one function for both kinds of set
+    own_detail,
+    place_structure,
+    real_reference,
+    redraw,
+)
+from anomalyhybrid.generation.pool import maps_of, mask_of
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
 from anomalyhybrid.manipulate import operations
-from anomalyhybrid.manipulate.placement import lit_part, suit_placement
+from anomalyhybrid.manipulate.placement import lit_part
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, levelled, place
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.regions import dilate, soft_alpha
 from anomalyhybrid.ops.structures import KINDS, draw_structures
 from anomalyhybrid.seeding import stream
-from anomalyhybrid.types import Conditions
+from anomalyhybrid.types import Conditions, DecoderOutput
 
 KINDS_OF = {  # procedural kinds of each sign, with their shares
     DENT: {"dent": 0.6, "crack": 0.2, "scratch": 0.2},
@@ -51,6 +59,8 @@ class Pairs:
         decoder: Index into the set's decoders, long (B,).
         blend: bool (B,): C_r shows the reference, else the target alone.
         matrix: Placement of the reference, float (B, 2, 3).
+        bend: Local spline of the reference, float (B, 21), as in `Candidates`.
+        level: Part of the difference in level that pasting takes off, float (B,).
         content: C_r, float (B, 3, S, S).
         source: A_gen of the colour.
         fusion_mask: M_gen of the colour.
@@ -75,6 +85,8 @@ class Pairs:
     decoder: Tensor
     blend: Tensor
     matrix: Tensor
+    bend: Tensor
+    level: Tensor
     content: Tensor
     source: Tensor
     fusion_mask: Tensor
@@ -96,11 +108,9 @@ class Pairs:
         return Pairs(*(change(*(getattr(owner, f.name) for owner in owners)) for f in fields(self)))
 
 
-def _structure_plan(draws: Draws, config: DepthDefectConfig) -> tuple[Tensor, Tensor]:
-    """Sign and procedural kind of each image, long (B,) each."""
-    sign = draws.index(len(SIGNS))
-    if config.sign != "auto":
-        sign = torch.full_like(sign, SIGNS.index(config.sign))
+def _structure_plan(draws: Draws, config: DepthDefectConfig, number_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Sign and procedural kind of each image, long (B,) each; signs take turns by the image's number."""
+    sign = number_B % len(SIGNS) if config.sign == "auto" else torch.full_like(number_B, SIGNS.index(config.sign))
     kind = torch.zeros_like(sign)
     for number, shares in KINDS_OF.items():
         drawn = draws.choice([shares.get(name, 0.0) for name in KINDS])
@@ -108,11 +118,23 @@ def _structure_plan(draws: Draws, config: DepthDefectConfig) -> tuple[Tensor, Te
     return sign, kind
 
 
+@dataclass(frozen=True, slots=True)
+class _Real:
+    """Placed real defects, and where they came from; fields as in `Pairs`, `depth` the measured one in place."""
+
+    reference: Reference
+    depth: Tensor
+    index: Tensor
+    matrix: Tensor
+    bend: Tensor
+    sign: Tensor
+
+
 def _real(
-    draws: Draws, pool: PairPool, config: DepthDefectConfig, target: Tensor, object_mask: Tensor
-) -> tuple[Reference, Tensor, Tensor, Tensor, Tensor]:
-    """Placed real defects, their measured depth in the target's frame, indices, placements and signs."""
-    base, symmetry = pool.colour.base, pool.colour.symmetry
+    draws: Draws, pool: PairPool, config: DepthDefectConfig, target: Tensor, object_mask: Tensor, number_B: Tensor
+) -> _Real:
+    """Place real defects of the asked sign as `generate` does, types in turn, with their measured depth."""
+    base = pool.colour.base
     assert base is not None
     assert pool.base_depth is not None
     assert pool.base_sign is not None
@@ -122,16 +144,13 @@ def _real(
         usable = usable[pool.base_sign == SIGNS.index(config.sign)]
         usable = usable if len(usable) else torch.arange(len(base))  # none is taken then: `check_pool`
     _, dense = kinds[usable].unique(return_inverse=True)
-    index = usable.to(target.device)[pick_by_kind(draws, dense)]
-    color, depth, edge = maps_of(base, index)
-    region, its_object = mask_of(base.region_u8, index), mask_of(base.object_u8, index)
-    matrix = suit_placement(draws, [symmetry] * draws.batch, target, object_mask, color, its_object, region)
-    placed = place(color, depth, edge, region, matrix)
-    measured = place(color, pool.base_depth[index], edge, region, matrix).depth
-    clipped = placed.region_mask * dilate(object_mask, max(1, round(color.shape[-1] / 64)))
-    kept = choose(clipped.sum(dim=(1, 2, 3)) > 0, clipped, placed.region_mask)
-    sign = pool.base_sign.to(target.device)[index]
-    return replace(placed, region_mask=kept), measured, index, matrix, sign
+    chosen = usable.to(target.device)
+    colour = replace(pool.colour, base=base[chosen], base_kind=dense)
+    placed, within, matrix, bend = real_reference(draws, colour, config.colour(), target, object_mask, number_B)
+    index = chosen[within]
+    color, _, edge = maps_of(base, index)
+    measured = place(color, pool.base_depth[index], edge, mask_of(base.region_u8, index), matrix, bend).depth
+    return _Real(placed, measured, index, matrix, bend, pool.base_sign.to(target.device)[index])
 
 
 def _edited(depth: Tensor, reference: Reference, sign_B: Tensor) -> Tensor:
@@ -142,8 +161,17 @@ def _edited(depth: Tensor, reference: Reference, sign_B: Tensor) -> Tensor:
     return torch.lerp(depth, wanted, soft_alpha(reference.region_mask, FEATHER))
 
 
-def _as_composed(target: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
-    return torch.lerp(target, fused, soft_alpha(region_mask, FEATHER))
+def composed_color(pairs: Pairs, color: Tensor) -> Tensor:
+    """Colour images as composition will show them, at the model's size, as `generate` reckons them.
+
+    Args:
+        pairs: The pairs.
+        color: Their targets, float (B, 3, S, S) in [-1, 1].
+
+    Returns:
+        float (B, 3, S, S) in [-1, 1].
+    """
+    return as_composed(color, choose(pairs.blend, pairs.content, color), pairs.fused, pairs.region_mask)
 
 
 @torch.inference_mode()
@@ -168,10 +196,11 @@ def draw_pairs(
     color, shown_depth, edge = maps_of(images, target_index)
     measured = pool.depth[target_index].float()
     object_mask = mask_of(images.object_u8, target_index)
-    sign, kind = _structure_plan(draws, config)
+    numbers = torch.tensor(list(indices), device=device)
+    sign, kind = _structure_plan(draws, config, numbers)
     height, decoder = draws.uniform(), draws.choice([1.0] * len(config.decoders))
     uses_base = ~draws.happens(config.procedural) if pool.colour.base is not None else draws.happens(0.0)
-    center, extent = place_structure(draws, config, lit_part(color, object_mask))  # pyright: ignore[reportArgumentType]
+    center, extent = place_structure(draws, config.colour(), lit_part(color, object_mask))
     structure = draw_structures(draws, kind, center, extent, *color.shape[-2:])
     strength = (STRENGTH[0] + (STRENGTH[1] - STRENGTH[0]) * height).view(-1, 1, 1, 1)
     structure = replace(structure, relief=(structure.relief * strength).clamp(-1, 1))
@@ -181,21 +210,27 @@ def draw_pairs(
     by_maps = draws.happens(TARGET_SHARE)
     reference_index = target_index
     matrix = torch.eye(2, 3, device=device).expand(len(indices), 2, 3)
+    bend = torch.eye(21, device=device)[2:3].expand(len(indices), 21)  # a window, no shifts
     if pool.colour.base is not None:
-        real, real_depth, base_index, placement, real_sign = _real(draws, pool, config, color, object_mask)
-        reference, relief_depth = real.where(uses_base, reference), choose(uses_base, real_depth, relief_depth)
-        reference_index, matrix = choose(uses_base, base_index, reference_index), choose(uses_base, placement, matrix)
-        sign = choose(uses_base, real_sign, sign)
+        real = _real(draws, pool, config, color, object_mask, numbers)
+        reference, sign = real.reference.where(uses_base, reference), choose(uses_base, real.sign, sign)
+        relief_depth = choose(uses_base, real.depth, relief_depth)
+        reference_index = choose(uses_base, real.index, reference_index)
+        matrix, bend = choose(uses_base, real.matrix, matrix), choose(uses_base, real.bend, bend)
     blend = uses_base | (sign == FLAT) | ~by_maps
     if config.appearance != "auto":
         blend = torch.full_like(blend, config.appearance == "blend")
-    content = choose(blend, blended(color, reference), color)
+    level = draws.uniform(*config.colour().levelling)
+    content = choose(blend, blended(color, reference, level), color)
     edited_edge = torch.lerp(edge, reference.edge, (reference.region_mask > 0).to(edge.dtype)).clamp(-1, 1)
     conditions = Conditions(color=content, depth=_edited(shown_depth, reference, sign), edge=edited_edge)
     output = redraw(model, conditions, config.decoders, decoder)
+    source = own_detail(output.source, content, blend)
+    output = DecoderOutput(source, output.fusion_mask, fuse(content, source, output.fusion_mask))
     region = visible_region(color, output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
-    change = mean_change(color, _as_composed(color, output.fused, region), region)
+    under = choose(blend, content, color)
+    change = mean_change(color, as_composed(color, under, output.fused, region), region)
     return Pairs(
         target_index=target_index,
         reference_index=reference_index,
@@ -205,6 +240,8 @@ def draw_pairs(
         decoder=decoder,
         blend=blend,
         matrix=matrix,
+        bend=bend,
+        level=level,
         content=content,
         source=output.source,
         fusion_mask=output.fusion_mask,
@@ -237,7 +274,7 @@ def with_relief(sister: Generator, pool: PairPool, config: DepthDefectConfig, pa
     color, _, edge = maps_of(pool.colour.normals, pairs.target_index)
     measured = pool.depth[pairs.target_index].float()
     edited = config.reference == "edited"
-    shown = _as_composed(color, pairs.fused, pairs.region_mask)
+    shown = composed_color(pairs, color)
     own = read_relief(sister, color, measured, edge)
     seen = read_relief(sister, shown, pairs.edited_depth if edited else measured, pairs.edited_edge if edited else edge)
     toward = torch.where((pairs.sign == DENT) | (pairs.sign == HOLE), -1.0, 1.0)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anomalyhybrid.data.files import append_text, write_text_atomic
+from anomalyhybrid.data.files import append_text, resolve_inside, write_text_atomic
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.depth_config import SIGNS
 from anomalyhybrid.generation.depth_profile import SOURCES
@@ -48,10 +48,10 @@ class DepthRow:
 
 
 def read_depth_rows(dataset: Path) -> list[DepthRow]:
-    """Read `depth.jsonl`; a half-written last line of a killed run is left out.
+    """Read `depth.jsonl`; a half-written last line of a killed run, which is no JSON, is left out.
 
     Raises:
-        DataError: None there, or a row that is not one.
+        DataError: None there, a row that is not one, or one whose files lie outside the set.
     """
     path = dataset / DEPTH_ROWS
     if not path.is_file():
@@ -59,11 +59,14 @@ def read_depth_rows(dataset: Path) -> list[DepthRow]:
     lines, rows = path.read_text().splitlines(), []
     for number, line in enumerate(lines):
         try:
-            rows.append(DepthRow(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
-            if number == len(lines) - 1:
+            row = DepthRow(**json.loads(line))
+            for name in (row.depth, row.preview):
+                resolve_inside(dataset, name)
+        except (json.JSONDecodeError, TypeError, DataError) as error:
+            if number == len(lines) - 1 and isinstance(error, json.JSONDecodeError):
                 break
             raise DataError(f"{path}, line {number + 1} is not a depth row ({error})") from error
+        rows.append(row)
     return rows
 
 

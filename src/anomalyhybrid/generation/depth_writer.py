@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.conditions.relief import object_relief
-from anomalyhybrid.data.depth_files import DepthImage, write_depth
+from anomalyhybrid.data.depth_files import DepthImage, info_path, write_depth
 from anomalyhybrid.data.depth_preview import shaded, slope_scale
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.loading import load_image, load_mask, save_png
@@ -28,7 +28,7 @@ from anomalyhybrid.generation.depth_rows import DepthRow
 from anomalyhybrid.generation.manifest import Row
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.structures import KINDS
-from anomalyhybrid.ops.warp import affine_grid, sample
+from anomalyhybrid.ops.warp import bent_grid, sample
 from anomalyhybrid.seeding import derive
 from anomalyhybrid.types import DecoderOutput
 
@@ -91,7 +91,9 @@ class PairWriter:
         donor = self.base[int(pairs.reference_index[place])] if bool(pairs.uses_base[place]) else None
         defect = donor.defect if donor is not None else KINDS[int(pairs.kind[place])]
         pixels = load_image(target.path).pixels
-        composed = self._composed(pairs, color_u8, place, pixels, donor)
+        donor_pixels = None if donor is None else load_image(donor.path).pixels
+        composed = compose_pair(pairs, place, color_u8, pixels, donor_pixels)
+        truth = self._truth(composed.label_mask, target)
         depth = self.measured.load(target, shape=(pixels.shape[0], pixels.shape[1]))
         image_id = self.image_id(index)
         suffix = ".png" if depth.kind == "png16" else ".tiff"
@@ -105,30 +107,13 @@ class PairWriter:
             make_folder((self.folder / path).parent)
         try:
             row = self._depth_row(pairs, place, depth, composed, object_u8, paths, target, image_id)
-            save_png(self.folder / paths["label"], self._truth(composed.label_mask, target))
+            save_png(self.folder / paths["label"], truth)
             save_png(self.folder / paths["image"], composed.pixels)
         except BaseException:
-            for path in paths.values():
+            for path in (*paths.values(), info_path(Path(paths["depth"]))):
                 (self.folder / path).unlink(missing_ok=True)
             raise
-        return self._row(pairs, place, composed, target, donor, defect, paths, image_id, index), row
-
-    def _composed(
-        self, pairs: Pairs, color_u8: Tensor, place: int, pixels: np.ndarray, donor: Record | None
-    ) -> Composed:
-        """The colour image at the target's own size."""
-        one = slice(place, place + 1)
-        native = native_tensor(pixels)
-        height, width = native.shape[-2:]
-        content = native
-        if donor is not None and bool(pairs.blend[place]):
-            warped = sample(native_tensor(load_image(donor.path).pixels), affine_grid(pairs.matrix[one], height, width))
-            content = pasted(native, warped, pairs.reference_region[one])
-        elif bool(pairs.blend[place]):  # painted at the model's size: carry the change over
-            content = carried(native, pairs.content[one], signed_from_u8(color_u8[None]))
-        output = DecoderOutput(pairs.source[one], pairs.fusion_mask[one], pairs.fused[one])
-        generated = at_native_size(output, content, pairs.content[one])
-        return compose(pixels, generated, pairs.region_mask[one], "region")
+        return self._row(pairs, place, composed, int(truth.sum()), target, donor, defect, paths, image_id, index), row
 
     def _height(self, depth: DepthImage, object_u8: Tensor, place_in_range: float) -> float:
         """The requested height in the file's unit."""
@@ -202,6 +187,7 @@ class PairWriter:
         pairs: Pairs,
         place: int,
         composed: Composed,
+        mask_area: int,
         target: Record,
         donor: Record | None,
         defect: str,
@@ -226,10 +212,38 @@ class PairWriter:
             seed=derive(self.config.seed, "pair", self.category, index, attempt),
             model_sha256=self.model_sha256,
             changed_outside=composed.changed_outside,
-            mask_area=int(composed.label_mask.sum()),
+            mask_area=mask_area,
             change_inside=round(composed.change_inside, 3),
             structure=donor.relative if donor is not None else f"procedural:{KINDS[int(pairs.kind[place])]}",
             fusion_mask=round(float(pairs.fusion_mask[place].mean()), 4),
             attempt=attempt,
             accepted=composed.change_inside >= self.config.min_change and bool(pairs.accepted[place]),
         )
+
+
+def compose_pair(
+    pairs: Pairs, place: int, color_u8: Tensor, target: np.ndarray, donor: np.ndarray | None = None
+) -> Composed:
+    """Compose the colour image of one pair at its target's own size, as `generate` composes a defect.
+
+    Args:
+        pairs: On the CPU.
+        place: Which of them.
+        color_u8: Its target at the model's size, uint8 (3, S, S).
+        target: Native pixels of the target.
+        donor: Native pixels of the real defect, where `pairs.uses_base`; None for procedural structure.
+
+    Source: ADR-004, ADR-010.
+    """
+    one, blend = slice(place, place + 1), bool(pairs.blend[place])
+    native = native_tensor(target)
+    height, width = native.shape[-2:]
+    content = native
+    if blend and donor is not None:
+        warped = sample(native_tensor(donor), bent_grid(pairs.matrix[one], pairs.bend[one], height, width))
+        content = pasted(native, warped, pairs.reference_region[one], float(pairs.level[place]))
+    elif blend:  # painted at the model's size: carry the change over
+        content = carried(native, pairs.content[one], signed_from_u8(color_u8[None]))
+    output = DecoderOutput(pairs.source[one], pairs.fusion_mask[one], pairs.fused[one])
+    generated = at_native_size(output, content, pairs.content[one])
+    return compose(target, generated, pairs.region_mask[one], "region", under=content if blend else None)

@@ -13,7 +13,7 @@ from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick_by_kind
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
 from anomalyhybrid.manipulate.operations import edit_maps
-from anomalyhybrid.manipulate.placement import lit_part, object_point, suit_placement
+from anomalyhybrid.manipulate.placement import draw_bend, lit_part, object_point, suit_placement
 from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, place
 from anomalyhybrid.models.generator import Generator
@@ -27,6 +27,7 @@ from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
 MARGIN = 1.1  # by which a candidate exceeds the least change, since native pixels change a little less
 DETAIL = 3.0  # sigma in pixels at 256 below which the content's own detail is kept
+BEND_SHIFT = 0.15  # largest shift of a control point of a bent reference, as in training (ADR-003)
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
 
 
@@ -39,6 +40,8 @@ class Candidates:
         target_index: Into the pool's normals, long (B,).
         reference_index: Into the pool's base set where `plan.uses_base`, else into its normals, long (B,).
         matrix: Placement of the reference, float (B, 2, 3).
+        bend: Local spline of the reference, float (B, 21), as `ops.warp.bent_grid` takes it.
+        level: Part of the difference in level that pasting takes off, float (B,).
         content: C_r, float (B, 3, S, S).
         source: A_gen.
         fusion_mask: M_gen.
@@ -54,6 +57,8 @@ class Candidates:
     target_index: Tensor
     reference_index: Tensor
     matrix: Tensor
+    bend: Tensor
+    level: Tensor
     content: Tensor
     source: Tensor
     fusion_mask: Tensor
@@ -87,21 +92,23 @@ def _cropped(draws: Draws, region_mask: Tensor) -> Tensor:
     return choose(draws.happens(CROP_SHARE) & enough, kept, region_mask)
 
 
-def _real_reference(
-    draws: Draws, pool: CategoryPool, target: Tensor, object_mask: Tensor, number_B: Tensor
-) -> tuple[Reference, Tensor, Tensor]:
-    """Place real defects on the targets; the references, their indices and their placements."""
+def real_reference(
+    draws: Draws, pool: CategoryPool, config: GenerateConfig, target: Tensor, object_mask: Tensor, number_B: Tensor
+) -> tuple[Reference, Tensor, Tensor, Tensor]:
+    """Place real defects on the targets; the references, their indices, their placements and splines."""
     assert pool.base is not None
     index = draws.index(len(pool.base)) if pool.base_kind is None else pick_by_kind(draws, pool.base_kind, number_B)
     color, depth, edge = maps_of(pool.base, index)
     region = mask_of(pool.base.region_u8, index)
     its_object = mask_of(pool.base.object_u8, index)
     matrix = suit_placement(draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region)
-    placed = place(color, depth, edge, region, matrix)
+    straight = place(color, depth, edge, region, matrix).region_mask
+    bend = draw_bend(draws, straight, config.bend, BEND_SHIFT)
+    placed = place(color, depth, edge, region, matrix, bend)
     own = (region * its_object).sum(dim=(1, 2, 3)) / region.sum(dim=(1, 2, 3)).clamp_min(1)
     clipped = placed.region_mask * dilate(object_mask, max(1, round(color.shape[-1] / 64)))
     on_object = choose((own > 0.95) & (clipped.sum(dim=(1, 2, 3)) > 0), clipped, placed.region_mask)
-    return replace(placed, region_mask=_cropped(draws, on_object)), index, matrix
+    return replace(placed, region_mask=_cropped(draws, on_object)), index, matrix, bend
 
 
 def place_structure(draws: Draws, config: GenerateConfig, object_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,13 +130,13 @@ def _procedural_reference(
 
 
 def _appearance(
-    draws: Draws, plan: Plan, pool: CategoryPool, target: Tensor, reference: Reference
+    draws: Draws, plan: Plan, pool: CategoryPool, target: Tensor, reference: Reference, level_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """C_r by mode, and the normal image that gives it where mode is ``reference`` and no real defect is used."""
     donor = draws.index(len(pool.normals))
     foreign, _, _ = maps_of(pool.normals, donor)
     whole = choose(plan.uses_base, reference.color, foreign)
-    options = {"target": target, "reference": whole, "blend": blended(target, reference)}
+    options = {"target": target, "reference": whole, "blend": blended(target, reference, level_B)}
     color = options[APPEARANCES[0]]
     for index, name in enumerate(APPEARANCES[1:], start=1):
         color = choose(plan.appearance == index, options[name], color)
@@ -161,11 +168,11 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
 
 def _choose_reference(
     draws: Draws, pool: CategoryPool, config: GenerateConfig, plan: Plan, target_index: Tensor, number_B: Tensor
-) -> tuple[Reference, Tensor, Tensor]:
+) -> tuple[Reference, Tensor, Tensor, Tensor]:
     """Place each target's reference: a real defect, a patch of another good image, or procedural structure.
 
     Returns:
-        The references, their indices (the target's own for procedural ones), and their placements.
+        The references, their indices (the target's own for procedural ones), their placements and splines.
     """
     maps = maps_of(pool.normals, target_index)
     object_mask = mask_of(pool.normals.object_u8, target_index)
@@ -176,12 +183,14 @@ def _choose_reference(
     reference = replace(patch, region_mask=reference.region_mask).where(plan.foreign, reference)
     index = choose(plan.foreign, donor_index, target_index)
     matrix = torch.eye(2, 3, device=target_index.device).expand(len(target_index), 2, 3)
+    bend = torch.eye(21, device=target_index.device)[2:3].expand(len(target_index), 21)  # a window, no shifts
     if pool.base is not None:
-        real, base_index, placement = _real_reference(draws, pool, maps[0], object_mask, number_B)
+        real, base_index, placement, bent = real_reference(draws, pool, config, maps[0], object_mask, number_B)
         reference = real.where(plan.uses_base, reference)
         index = choose(plan.uses_base, base_index, index)
         matrix = choose(plan.uses_base, placement, matrix)
-    return reference, index, matrix
+        bend = choose(plan.uses_base, bent, bend)
+    return reference, index, matrix, bend
 
 
 def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
@@ -202,7 +211,7 @@ def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
     return choose(kept_B, (blur(source, sigma) + detail).clamp(-1, 1), source)
 
 
-def _as_composed(target: Tensor, under: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
+def as_composed(target: Tensor, under: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
     """What composition will show at the model's size: soft at the region's border, grey where the target is."""
     mixed = torch.lerp(target, torch.lerp(under, fused, soft_alpha(region_mask, FEATHER)), region_mask)
     is_grey = (target.amax(dim=1) - target.amin(dim=1)).amax(dim=(1, 2)) == 0
@@ -239,15 +248,17 @@ def draw_candidates(
         appearance=config.appearance,
         procedural=config.procedural,
         has_base=pool.base is not None,
+        foreign=config.foreign,
         decoders=len(config.decoders),
         remove_real=config.remove_real,
     )
     target_index = draws.index(len(pool.normals))
     maps = maps_of(pool.normals, target_index)
     numbers = torch.tensor(indices, device=device)
-    reference, reference_index, matrix = _choose_reference(draws, pool, config, plan, target_index, numbers)
+    reference, reference_index, matrix, bend = _choose_reference(draws, pool, config, plan, target_index, numbers)
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
-    color, donor = _appearance(draws, plan, pool, maps[0], reference)
+    level = draws.uniform(*config.levelling)
+    color, donor = _appearance(draws, plan, pool, maps[0], reference, level)
     borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
     reference_index = choose(borrowed, donor, reference_index)
     output = redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
@@ -258,12 +269,14 @@ def draw_candidates(
     region = visible_region(maps[0], output.fused, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
     under = choose(blends, color, maps[0])
-    change = mean_change(maps[0], _as_composed(maps[0], under, output.fused, region), region)
+    change = mean_change(maps[0], as_composed(maps[0], under, output.fused, region), region)
     return Candidates(
         plan=plan,
         target_index=target_index,
         reference_index=reference_index,
         matrix=matrix,
+        bend=bend,
+        level=level,
         content=color,
         source=output.source,
         fusion_mask=output.fusion_mask,

@@ -24,7 +24,7 @@ from anomalyhybrid.manipulate.operations import OPERATIONS
 from anomalyhybrid.manipulate.policy import APPEARANCES, FOREIGN, procedural_name
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.structures import KINDS
-from anomalyhybrid.ops.warp import affine_grid, sample
+from anomalyhybrid.ops.warp import bent_grid, sample
 from anomalyhybrid.types import DecoderOutput
 
 
@@ -150,10 +150,10 @@ class SetWriter:
         reference = native_tensor(load_image(donor.path).pixels)
         if not uses_base:
             return resized(reference, height, width)
-        warped = sample(reference, affine_grid(candidates.matrix[one], height, width))
+        warped = sample(reference, bent_grid(candidates.matrix[one], candidates.bend[one], height, width))
         if appearance == "reference":
             return warped
-        return pasted(native, warped, candidates.reference_region[one])
+        return pasted(native, warped, candidates.reference_region[one], float(candidates.level[position]))
 
     def write_normals(self, drawn: RedrawnNormals, indices: Sequence[int], only: str | None = None) -> list[Row]:
         """Finish and write redrawn good images (on the CPU), or the one whose id is given."""

@@ -53,6 +53,20 @@ def object_point(draws: Draws, object_mask: Tensor) -> Tensor:
     return grid[index]
 
 
+def draw_bend(draws: Draws, region_mask: Tensor, share: float, shift: float) -> Tensor:
+    """Draw a local spline around each placed region, float (B, 21) as `ops.warp.bent_grid` takes it.
+
+    Args:
+        draws: Random rows.
+        region_mask: Placed regions, binary float (B, 1, H, W).
+        share: How often a region is bent.
+        shift: Largest shift of a control point as a share of the window's half side (ADR-003).
+    """
+    centre, radius = region_frame(region_mask)
+    shifts = draws.uniforms(18, -shift, shift) * draws.happens(share).view(-1, 1)
+    return torch.cat([centre, radius[:, None], shifts], dim=1)
+
+
 def _candidate(draws: Draws, allowed: Tensor, object_mask: Tensor, region_mask: Tensor, free: bool) -> Tensor:
     """Draw one placement for each sample, float (B, 2, 3).
 

@@ -18,7 +18,6 @@ APPEARANCES: tuple[Appearance, ...] = get_args(Appearance)
 DISTORTION = "distortion"  # name of a defect that only bends the target's own structure
 AUTO_TARGET_SHARE = 0.5  # of procedural structure that the maps alone describe
 FOREIGN = "foreign"  # name of a defect that is a patch of another good image
-FOREIGN_SHARE = 0.33  # of images without a real reference
 REMOVAL = "hole"  # name of a defect that only removes structure
 
 
@@ -54,6 +53,7 @@ def draw_plan(
     procedural: float,
     has_base: bool,
     decoders: int,
+    foreign: float = 0.0,
     remove_real: bool = False,
 ) -> Plan:
     """Draw the decisions of a batch.
@@ -66,19 +66,20 @@ def draw_plan(
         procedural: Share of procedural references where real ones are given.
         has_base: Whether the category has real defects.
         decoders: Number of decoder groups in use.
+        foreign: Share of patches of other good images among images without a real reference.
         remove_real: Whether real references draw ``remove`` as often as the others, though it erases what they show.
     """
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
     kind = draws.choice([1.0] * len(KINDS))
-    foreign = draws.happens(FOREIGN_SHARE) & ~uses_base & (appearance in ("auto", "blend"))
-    chosen = _draw_appearance(draws, appearance, kind, uses_base | foreign)
+    patched = draws.happens(foreign) & ~uses_base & (appearance in ("auto", "blend"))
+    chosen = _draw_appearance(draws, appearance, kind, uses_base | patched)
     return Plan(
         operation=_draw_operation(draws, operations, uses_base & (not remove_real)),
         then_tps=draws.happens(mixture),
         appearance=chosen,
         kind=kind,
         uses_base=uses_base,
-        foreign=foreign,
+        foreign=patched,
         decoder=draws.choice([1.0] * decoders),
     )
 

@@ -11,7 +11,7 @@ from anomalyhybrid.manipulate.paint import paint
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import dilate, masked_mean, soft_alpha
 from anomalyhybrid.ops.structures import Structure
-from anomalyhybrid.ops.warp import affine_grid, sample
+from anomalyhybrid.ops.warp import affine_grid, bent_grid, sample
 
 RING = 6  # width in pixels of the surroundings that levels and colours are matched on (at 256 px)
 FEATHER = 2  # pixels over which an edit fades in inside its region
@@ -45,7 +45,14 @@ class Reference:
         )
 
 
-def place(color: Tensor, depth: Tensor, edge: Tensor, region_mask: Tensor, matrix_B23: Tensor) -> Reference:
+def place(
+    color: Tensor,
+    depth: Tensor,
+    edge: Tensor,
+    region_mask: Tensor,
+    matrix_B23: Tensor,
+    bend_B21: Tensor | None = None,
+) -> Reference:
     """Warp reference images and their regions by one affine map each (paper 3.5, Mask: resize, flip, crop).
 
     Args:
@@ -54,8 +61,11 @@ def place(color: Tensor, depth: Tensor, edge: Tensor, region_mask: Tensor, matri
         edge: float (B, 1, H, W) in [-1, 1].
         region_mask: float (B, 1, H, W) in [0, 1].
         matrix_B23: Maps from the target's to the reference's coordinates.
+        bend_B21: Local splines in the target's frame, as `bent_grid` takes them; None for none.
     """
-    grid = affine_grid(matrix_B23, *color.shape[-2:])
+    height, width = color.shape[-2:]
+    straight = bend_B21 is None
+    grid = affine_grid(matrix_B23, height, width) if straight else bent_grid(matrix_B23, bend_B21, height, width)
     warped = sample(torch.cat([color, depth, edge], dim=1), grid)
     region = (sample(region_mask, grid, padding="zeros") > 0.4).float()
     return Reference(color=warped[:, :3], depth=warped[:, 3:4], edge=warped[:, 4:], region_mask=region)
@@ -78,7 +88,9 @@ def ring(region_mask: Tensor) -> Tensor:
     return dilate(region_mask, width) - region_mask
 
 
-def levelled(values: Tensor, target: Tensor, region_mask: Tensor, limit: float) -> Tensor:
+def levelled(
+    values: Tensor, target: Tensor, region_mask: Tensor, limit: float, share_B: Tensor | float = 1.0
+) -> Tensor:
     """Shift a reference's values so that its surroundings agree with the target's in the mean.
 
     Args:
@@ -86,17 +98,24 @@ def levelled(values: Tensor, target: Tensor, region_mask: Tensor, limit: float) 
         target: The target's, same shape.
         region_mask: Edited region.
         limit: Largest shift.
+        share_B: Part of the shift that is made, float (B,) in [0, 1] or one for all.
     """
     around = ring(region_mask)
     shift = masked_mean(target, around) - masked_mean(values, around)
-    return values + shift.clamp(-limit, limit)
+    part = share_B.view(-1, 1, 1, 1) if isinstance(share_B, Tensor) else share_B
+    return values + part * shift.clamp(-limit, limit)
 
 
-def blended(target: Tensor, reference: Reference) -> Tensor:
+def blended(target: Tensor, reference: Reference, level_B: Tensor | float = 1.0) -> Tensor:
     """The target with the reference's region pasted in, levelled and feathered; float (B, 3, H, W) in [-1, 1].
 
-    Source: DESIGN, appearance mode ``blend``.
+    Args:
+        target: float (B, 3, H, W) in [-1, 1].
+        reference: Placed on it.
+        level_B: Part of the difference in level that is taken off, float (B,) in [0, 1] or one for all.
+
+    Source: DESIGN, appearance mode ``blend``; ADR-004.
     """
     alpha = soft_alpha(reference.region_mask, PASTE_FEATHER)
-    matched = levelled(reference.color, target, reference.region_mask, limit=0.25).clamp(-1, 1)
+    matched = levelled(reference.color, target, reference.region_mask, 0.25, level_B).clamp(-1, 1)
     return torch.lerp(target, matched, alpha.expand_as(target))

@@ -107,6 +107,23 @@ def local_tps_displacement(center_B2: Tensor, radius_B: Tensor, shifts_B92: Tens
     return full.permute(0, 2, 3, 1)
 
 
+def bent_grid(matrix_B23: Tensor, bend_B21: Tensor, height: int, width: int) -> Tensor:
+    """Sampling grid of affine maps after a local thin-plate spline in the output's frame, float (B, H, W, 2).
+
+    Args:
+        matrix_B23: Maps from output to input coordinates.
+        bend_B21: Centre (x, y) and half side of each spline's window, then the shifts of its nine control points as
+            `local_tps_displacement` takes them; zero shifts give the affine map.
+        height: Rows.
+        width: Columns.
+    """
+    centre, radius, shifts = bend_B21[:, :2], bend_B21[:, 2], bend_B21[:, 3:].reshape(-1, 9, 2)
+    field = local_tps_displacement(centre, radius, shifts, height, width)
+    bent = identity_grid(len(matrix_B23), height, width, matrix_B23.device) + field
+    rows = matrix_B23[:, None, None]  # by elements: a matrix product may depend on the batch size
+    return rows[..., 0] * bent[..., :1] + rows[..., 1] * bent[..., 1:] + rows[..., 2]
+
+
 def affine_grid(matrix_B23: Tensor, height: int, width: int) -> Tensor:
     """Sampling grid of affine maps from output to input coordinates, float (B, H, W, 2)."""
     return F.affine_grid(matrix_B23, [matrix_B23.shape[0], 1, height, width], align_corners=False)

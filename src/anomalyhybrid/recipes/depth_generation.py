@@ -35,10 +35,11 @@ from anomalyhybrid.generation.summary import summarise
 from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.ops.regions import dilate
-from anomalyhybrid.recipes.depth_sets import measured_set
+from anomalyhybrid.recipes.depth_sets import measured_set, with_readable_depth
 from anomalyhybrid.recipes.description import check_beginning, check_resumed, describe, write_description
 from anomalyhybrid.recipes.job import Model, category_pool, check_decoders, extractors_of, load_model
 from anomalyhybrid.recipes.sources import Announce, Sources, best_device, condition_folder
+from anomalyhybrid.training.sister_pool import DepthSet
 
 CLEARANCE = 0.03  # distance that new defects keep from those that the target shows, as a share of the image's side
 
@@ -53,6 +54,7 @@ def generate_depth(
     unit: str = "unit of the depth files",
     config: DepthDefectConfig,
     resume: bool = False,
+    skip_unreadable: bool = False,
     cache: Path | None = None,
     announce: Announce,
     report: Callable[[int, int], None] | None = None,
@@ -69,6 +71,7 @@ def generate_depth(
         unit: What the depth files count in, for the rows.
         config: Settings.
         resume: Finish a killed run's set, to the same result.
+        skip_unreadable: Leave images out, by name, whose depth is missing, unreadable or of another size.
         cache: Folder of condition maps; the user's cache by default.
         announce: Told in words what happens.
         report: Given images done and in all.
@@ -81,7 +84,9 @@ def generate_depth(
     """
     check_beginning(out, (MANIFEST, DATASET, DEPTH_ROWS), resume=resume)
     model, sister = _networks(run, sister_run)
-    _check_depth(sources, measured, config)
+    sources = with_readable_depth(sources, measured, skip_unreadable=skip_unreadable, announce=announce)
+    heights = () if isinstance(config.height, str) else config.height
+    measured.check_units(sources.normals, heights=heights)
     make_folder(out)
     description = _description(model, sister, sources, config, measured, unit, out)
     done = _finished(out, description) if resume else {}
@@ -174,13 +179,6 @@ def _networks(run: str, sister_run: str) -> tuple[Model, Model]:
     return model, sister
 
 
-def _check_depth(sources: Sources, measured: MeasuredDepth, config: DepthDefectConfig) -> None:
-    """Every target has depth, in one unit, that the height fits."""
-    for record in sources.normals:
-        measured.path_of(record)
-    measured.check_units(sources.normals, height=None if isinstance(config.height, str) else config.height[1])
-
-
 def _description(
     model: Model,
     sister: Model,
@@ -261,19 +259,21 @@ def _pools(
             raise DataError(f"{category} has no target image with depth")
         images = load(targets)
         defects = load(base) if base else None
-        base_depth = None if defects is None else measured_set(defects, base, measured).depth.float()
+        known = None if defects is None else measured_set(defects, base, measured)
         pools[category] = PairPool(
             colour=category_pool(
                 _clear_of_defects(images).to(device), None if defects is None else defects.to(device), base
             ),
             depth=measured_set(images, targets, measured).depth.to(device),
-            base_depth=None if base_depth is None else base_depth.to(device),
-            base_sign=None if base_depth is None or defects is None else _signs(base_depth, defects),
+            base_depth=None if known is None else known.depth.float().to(device),
+            base_sign=None if known is None else _signs(known),
         )
         check_pool(pools[category], config, category)
     return pools
 
 
-def _signs(depth: Tensor, defects: ImageSet) -> Tensor:
-    region, thing = ((values > 127).float() for values in (defects.region_u8, defects.object_u8))
-    return real_signs(depth, region, thing)
+def _signs(defects: DepthSet) -> Tensor:
+    region, thing, valid = (
+        (values > 127).float() for values in (defects.region_u8, defects.object_u8, defects.valid_u8)
+    )
+    return real_signs(defects.depth.float(), region, thing, valid)

@@ -11,6 +11,7 @@ from anomalyhybrid.data.files import existing_folder
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
 from anomalyhybrid.recipes.depth_generation import generate_depth
+from anomalyhybrid.recipes.depth_sets import with_readable_depth
 from anomalyhybrid.recipes.depth_training import train_depth
 from anomalyhybrid.recipes.job import load_model
 from anomalyhybrid.recipes.sources import Announce, Sources, read_sources
@@ -59,6 +60,8 @@ def train_depth_level(
     )
     if config.depth in MEASURED and not config.depth_weights:
         _check_own_depth(sources, "--depth-weights")
+        measured = MeasuredDepth(folder=None, nearer_is_larger=config.depth == "measured_disparity")
+        sources = with_readable_depth(sources, measured, skip_unreadable=skip_unreadable, announce=announce)
     return train_depth(
         sources.normals,
         sources.categories,
@@ -134,6 +137,7 @@ def generate_depth_level(
         unit=unit,
         config=config,
         resume=resume,
+        skip_unreadable=skip_unreadable,
         cache=cache,
         announce=announce,
         report=report,

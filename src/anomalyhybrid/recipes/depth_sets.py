@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +19,33 @@ from anomalyhybrid.data.loading import load_image
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.ops.ranges import signed_from_u8
+from anomalyhybrid.recipes.sources import Announce, Sources
 from anomalyhybrid.training.sister_pool import DepthSet
+
+
+def with_readable_depth(
+    sources: Sources, measured: MeasuredDepth, *, skip_unreadable: bool, announce: Announce
+) -> Sources:
+    """The sources whose depth can be used.
+
+    Args:
+        sources: Readable images.
+        measured: Where depth lies.
+        skip_unreadable: Leave the others out, by name, instead of stopping.
+        announce: Told what was left out.
+
+    Raises:
+        DataError: Lists the depth that cannot be used (unless it is skipped), or says that none is left.
+    """
+
+    def on_skip(record: Record, error: DataError) -> None:
+        announce(f"skipped {record.relative}: {error}")
+
+    normals, base = (
+        tuple(measured.readable(records, on_skip=on_skip if skip_unreadable else None))
+        for records in (sources.normals, sources.base)
+    )
+    return replace(sources, normals=normals, base=base)
 
 
 def model_depth(depth: DepthImage, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -22,12 +22,12 @@ from anomalyhybrid.evaluation.baselines.drawing import (
 )
 from anomalyhybrid.evaluation.samples import Samples
 from anomalyhybrid.manipulate.operations import region_frame
-from anomalyhybrid.manipulate.placement import object_point, suit_placement
+from anomalyhybrid.manipulate.placement import draw_bend, object_point, suit_placement
 from anomalyhybrid.manipulate.symmetry import Symmetry, symmetry_of
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import signed_from_u8, u8_from_signed
 from anomalyhybrid.ops.regions import dilate
-from anomalyhybrid.ops.warp import affine_grid, identity_grid, local_tps_displacement, sample, similarity_matrix
+from anomalyhybrid.ops.warp import affine_grid, bent_grid, sample, similarity_matrix
 
 Placement = Literal["suited", "free"]
 LEAST_AREA = 24  # pixels that a pasted defect keeps, or a quarter of its own where that is less
@@ -144,18 +144,6 @@ def _free_placement(draws: Draws, object_mask: Tensor, region_mask: Tensor) -> T
     return similarity_matrix(draws.log_uniform(0.6, 1.4), turn, point - centre, flip, pivot_B2=centre)
 
 
-def _bent_grid(draws: Draws, matrix_B23: Tensor, placed_region: Tensor, config: CropPasteConfig) -> Tensor:
-    """The placement with a local thin-plate spline around the placed region, float (B, H, W, 2)."""
-    height, width = placed_region.shape[-2:]
-    centre, radius = region_frame(placed_region)
-    shifts = draws.uniforms(18, -config.tps_shift, config.tps_shift).reshape(-1, 9, 2)
-    shifts = shifts * draws.happens(config.tps_share).view(-1, 1, 1)
-    field = local_tps_displacement(centre, radius, shifts, height, width)
-    bent = identity_grid(len(matrix_B23), height, width, matrix_B23.device) + field
-    rows = matrix_B23[:, None, None]  # by elements: a matrix product may depend on the batch size
-    return rows[..., 0] * bent[..., :1] + rows[..., 1] * bent[..., 1:] + rows[..., 2]
-
-
 def _paste(
     draws: Draws, targets: ImageSet, defects: ImageSet, symmetry: Symmetry, config: CropPasteConfig, attempt: int
 ) -> Candidates:
@@ -170,7 +158,7 @@ def _paste(
     else:
         matrix = _free_placement(draws, object_mask, region)
     straight = (sample(region, affine_grid(matrix, size, size), padding="zeros") > 0.4).float()
-    grid = _bent_grid(draws, matrix, straight, config)
+    grid = bent_grid(matrix, draw_bend(draws, straight, config.tps_share, config.tps_shift), size, size)
     placed = (sample(region, grid, padding="zeros") > 0.4).float()
     own_area = region.sum(dim=(1, 2, 3))
     on_object = (region * its_object).sum(dim=(1, 2, 3)) > 0.95 * own_area

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import nan
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.evaluation.depth_samples import DepthSamples
-from anomalyhybrid.evaluation.detection import detection, localisation
+from anomalyhybrid.evaluation.detection import Detection, detection, localisation
 from anomalyhybrid.evaluation.fitting import Report
 from anomalyhybrid.evaluation.results import Row
 from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
@@ -26,6 +27,10 @@ from anomalyhybrid.seeding import derive
 
 MODALITIES = ("RGB", "D", "RGB + D")
 """Rows of Table 4, as labels end: colour, depth, the mean of both anomaly maps."""
+
+
+NO_GOOD_IMAGE = "image figures are not defined: every test image is defective; pixel figures are over their pixels"
+"""Note of rows without a good test image."""
 
 
 class DepthDetection(NamedTuple):
@@ -45,17 +50,18 @@ def figures_of_maps(anomaly_map_N1SS: Tensor, test: Samples) -> SegmenterFigures
 
     Args:
         anomaly_map_N1SS: float (N, 1, S, S) in [0, 1].
-        test: Good and defective images.
+        test: Defective images, and good ones; without any, image figures are NaN (`NO_GOOD_IMAGE`).
 
     Raises:
-        DataError: Maps and images differ in number, or one class only.
+        DataError: Maps and images differ in number, no defective image, or pixels of one class only.
     """
     if len(anomaly_map_N1SS) != len(test):
         raise DataError(f"there are {len(anomaly_map_N1SS)} maps for {len(test)} test images")
     defective = (test.kind != GOOD_KIND).cpu().numpy()
     truth = (test.mask_u8[:, 0] > 127).cpu().numpy()
+    scores = image_scores(anomaly_map_N1SS).cpu().numpy()
     return SegmenterFigures(
-        image=detection(image_scores(anomaly_map_N1SS).cpu().numpy(), defective),
+        image=Detection(nan, nan, nan, nan) if defective.all() else detection(scores, defective),
         pixel=localisation(anomaly_map_N1SS[:, 0].cpu().numpy(), truth, fpr_limit=0.3),
         pixel_f1_on_grid=None,
         good=int((~defective).sum()),
@@ -81,7 +87,7 @@ def detect_with_depth(
 
     Args:
         train: Real good images and a method's defects, depth over the set's one range.
-        test: Test images, depth over the same range.
+        test: Test images, depth over the same range; without good ones rows have pixel figures alone, and say so.
         config: Budget; mode ``fixed`` keeps the last checkpoint.
         method: Name of the rows; the modality is added.
         category: Of the data.
@@ -119,7 +125,7 @@ def detect_with_depth(
                     "defective test images": figures.defective,
                 },
                 checkpoint=checkpoint,
-                notes=("the last checkpoint was kept", *notes),
+                notes=("the last checkpoint was kept", *(() if figures.good else (NO_GOOD_IMAGE,)), *notes),
             )
         )
     return DepthDetection(tuple(rows), tuple((m[:, 0] * 255).round().to(torch.uint8) for m in maps))

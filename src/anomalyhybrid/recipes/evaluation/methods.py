@@ -51,6 +51,10 @@ OPTIONS = (
     "mixture",
     "remove_real",
     "appearance",
+    "procedural",
+    "foreign",
+    "bend",
+    "levelling",
     "generate_batch",
 )
 """Settings that decide the figures of every table: the split, a method's images, how networks are trained on them."""
