@@ -280,6 +280,18 @@ def pasted_samples(base: DepthImages, kinds: tuple[str, ...], count: int, seed: 
     return join_depth(*parts)
 
 
+def write_training_sheet(path: Path, made: dict[str, DepthSamples]) -> None:
+    """One row a method: three of its images, each with disparity and label mask, as detectors see them."""
+    strips = []
+    for own in made.values():
+        steps = torch.linspace(0, len(own) - 1, 3).long().tolist()
+        cells = [
+            part[i].expand(3, -1, -1) for i in steps for part in (own.color.image_u8, own.depth_u8, own.color.mask_u8)
+        ]
+        strips.append(torch.cat(cells, dim=2))
+    save_png(path, torch.cat(strips, dim=1).permute(1, 2, 0).numpy())
+
+
 def lpips_figures(given: argparse.Namespace, made: DepthSamples, base: DepthSamples, test: DepthSamples) -> dict:
     """Cluster LPIPS (alex) of colour and of depth; centres are test images, as the paper's."""
     device = best_device()
@@ -335,6 +347,7 @@ def measure(given: argparse.Namespace) -> None:
     ours = numbered(our_samples(given.set, rows, depth_rows, given.size, value_range), kinds)
     pasted = pasted_samples(images, kinds, len(ours), given.seed, value_range)
     made = {"ours": ours, "CropPaste": pasted}
+    write_training_sheet(given.out / "training.png", made | {METHODS[2]: base_samples})
     say(f"sets are read and pasted after {time.monotonic() - started:.0f} s")
     if given.alexnet and given.lpips_heads:
         figures["cluster LPIPS"] = {

@@ -117,6 +117,21 @@ hybrids() {
   wait $generating; keep_hybrids; say hybrids, done
 }
 
+potholes() {
+  local bench="$P benchmarks/depth_potholes.py" common="--data $POTHOLES --size ${S2:-256} --cache $T/cache"
+  say potholes, training
+  $bench train $common --out "$T/potholes_run" --minutes "${MP:-2.5}" --batch-size "${B:-16}" --vgg-weights "$V" \
+    > "$T/potholes_train.log" 2>&1
+  tail_of "$T/potholes_train.log"; cp "$T/potholes_run/generator.safetensors" "$OUT/potholes.safetensors" || return 1
+  say potholes, generating
+  $bench generate $common --run "$T/potholes_run" --out "$T/potholes_set" --count "${POTHOLE_PAIRS:-300}" \
+    --seconds "${POTHOLE_SECONDS:-45}" > "$T/potholes_generate.log" 2>&1
+  tail_of "$T/potholes_generate.log"; say potholes, measuring
+  $bench measure $common --set "$T/potholes_set" --out "$T/potholes" ${LPIPS:-} ${POTHOLE_DETECT:---graph} \
+    > "$T/potholes_measure.log" 2>&1
+  tail_of "$T/potholes_measure.log" 3000; say potholes, done
+}
+
 # Other parts for the second GPU, such as potholes, follow hybrids there: AFTER_HYBRIDS="part ...".
 side_by_side() {
   export OMP_NUM_THREADS="${OMP_NUM_THREADS:-4}"

@@ -14,7 +14,10 @@ from anomalyhybrid.ops.warp import identity_grid
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
     """Grow a mask by `radius` pixels (square structuring element); 0 returns it unchanged."""
-    return F.max_pool2d(mask, 2 * radius + 1, stride=1, padding=radius) if radius > 0 else mask
+    if radius <= 0:
+        return mask
+    rows = F.max_pool2d(mask, (2 * radius + 1, 1), stride=1, padding=(radius, 0))  # a square is rows, then columns
+    return F.max_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius))
 
 
 def erode(mask: Tensor, radius: int) -> Tensor:
