@@ -154,8 +154,8 @@ class _Work:
                 checkpoint=table.checkpoints[line.key],
                 parts=table.parts,
             )
+            for seed in config.seeds  # a run cut short has whole seeds
             for source in self._sources
-            for seed in config.seeds
             for line in table.lines
         ]
 
