@@ -15,6 +15,7 @@ from anomalyhybrid.manipulate.reference import (
     levelled,
     place,
     ring,
+    seamless,
 )
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import blur, dilate, erode, masked_mean
@@ -78,6 +79,25 @@ def test_blended_is_the_target_outside_and_the_levelled_reference_within() -> No
     assert torch.equal(result[core], matched[core])
     low, high = torch.minimum(target, matched), torch.maximum(target, matched)
     assert ((result >= low - 1e-6) & (result <= high + 1e-6)).all()
+
+
+def test_a_seamless_paste_has_no_step_at_its_border_and_keeps_its_own_detail() -> None:
+    region = _disc()
+    target = _smooth(1, 2, 3, SIZE, SIZE)
+    slope = torch.linspace(-0.3, 0.3, SIZE).expand(2, 3, SIZE, SIZE)  # lit from the side: no mean can level this
+    dots = (torch.rand(2, 3, SIZE, SIZE, generator=stream(2, "dots")) > 0.9) * 0.1
+    inside = erode(region, 3)
+    reference = Reference(color=target + slope + dots * inside, depth=region, edge=region, region_mask=region)
+    border = region - erode(region, 1)
+    steps = [
+        masked_mean((pasted - target).abs(), border).mean()
+        for pasted in (levelled(reference.color, target, region, 0.25), seamless(target, reference))
+    ]
+    assert steps[1] < 0.25 * steps[0]
+    assert masked_mean((seamless(target, reference) - target - dots).abs(), inside).mean() < 0.03
+    chosen = blended(target, reference, seamless_B=torch.tensor([True, False]))
+    assert torch.equal(chosen[1], blended(target, reference)[1])
+    assert not torch.equal(chosen[0], blended(target, reference)[0])
 
 
 def test_blending_an_image_with_itself_changes_nothing() -> None:

@@ -171,3 +171,14 @@ def test_polygons_fill_by_the_even_odd_rule() -> None:
     assert torch.equal(regions.polygon(square[None], SIZE, SIZE), box(16, 48, 16, 48))
     twice = torch.cat([square, square])[None]
     assert not regions.polygon(twice, SIZE, SIZE).any()
+
+
+def test_spread_keeps_what_is_known_and_continues_a_slope_between() -> None:
+    slope = torch.linspace(-1, 1, 32).expand(1, 2, 32, 32).clone()
+    known = torch.zeros(1, 1, 32, 32)
+    known[..., :8] = 1
+    known[..., -8:] = 1
+    filled = regions.spread(slope * known, known)
+    assert torch.equal(filled[..., :8], slope[..., :8])
+    assert (filled - slope).abs().max() < 0.25  # a constant would be 0.5 off
+    assert float(regions.spread(slope, torch.zeros_like(known)).abs().max()) == 0.0

@@ -97,6 +97,22 @@ def test_with_base_adds_the_third_to_few_shot_methods_only(tmp_path: Path) -> No
     assert len(method_samples(_line("cut_paste", config), data, 0, bench).samples) == TINY.count
 
 
+def test_a_share_of_real_images_is_reached_type_by_type_by_repeating_them(tmp_path: Path) -> None:
+    data, bench = split_of(widget(tmp_path)), bench_of(tmp_path / "out")
+    config = replace(TINY, count=12, with_base=True, base_share=0.75)
+    made = method_samples(_line("crop_paste", config), data, 0, bench)
+    for number in data.base.kind.unique().tolist():
+        drawn = int((made.own.kind == number).sum())
+        assert int((made.samples.kind[: made.real] == number).sum()) == max(
+            3 * drawn, int((data.base.kind == number).sum())
+        )
+    known = {image.numpy().tobytes() for image in data.base.image_u8}
+    assert {image.numpy().tobytes() for image in made.samples.image_u8[: made.real]} == known
+    assert len(made.own) == 12
+    with pytest.raises(ConfigError, match="base_share is for with_base"):
+        replace(TINY, base_share=0.5)
+
+
 def test_a_few_shot_method_without_base_images(tmp_path: Path) -> None:
     data = split_of(widget(tmp_path))
     bare = replace(data, base_records=(), base=data.base.where(torch.zeros(0, dtype=torch.long)))

@@ -72,6 +72,9 @@ class EvaluateConfig:
     """Base set: the first third of each defect type, or a seeded random one (the paper)."""
     with_base: bool = False
     """Add the real base third to the training images of every method that draws on it."""
+    base_share: float = 0.0
+    """With `with_base`: share of real base images among the defective images that are trained on, by repeating them;
+    0 takes each once."""
     validation_share: float = 0.0
     """Part of each type's base images kept for the choice of the checkpoint in mode `fixed`; 0 keeps the last one."""
     eroded_truth: Literal["auto", "yes", "no"] = "auto"
@@ -188,6 +191,10 @@ class EvaluateConfig:
         if plus and self.table != 2:
             raise ConfigError(f"method {plus!r} adds good images to a detector's training; it is for table 2")
         self._check_table()
+        if not 0 <= self.base_share < 1:
+            raise ConfigError(f"evaluate.base_share is {self.base_share}; it must lie in [0, 1)")
+        if self.base_share and (not self.with_base or self.table not in (1, 2, 5, 7)):
+            raise ConfigError("evaluate.base_share is for with_base in tables 1, 2, 5 and 7; set it or leave this out")
         if not 0 <= self.validation_share < 1:
             raise ConfigError(f"evaluate.validation_share is {self.validation_share}; it must lie in [0, 1)")
         if self.mode == "as_published" and self.validation_share:

@@ -136,7 +136,7 @@ def _appearance(
     donor = draws.index(len(pool.normals))
     foreign, _, _ = maps_of(pool.normals, donor)
     whole = choose(plan.uses_base, reference.color, foreign)
-    options = {"target": target, "reference": whole, "blend": blended(target, reference, level_B)}
+    options = {"target": target, "reference": whole, "blend": blended(target, reference, level_B, plan.foreign)}
     color = options[APPEARANCES[0]]
     for index, name in enumerate(APPEARANCES[1:], start=1):
         color = choose(plan.appearance == index, options[name], color)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anomalyhybrid.manipulate.paint import paint
 from anomalyhybrid.ops.draws import Draws
-from anomalyhybrid.ops.regions import dilate, masked_mean, soft_alpha
+from anomalyhybrid.ops.regions import dilate, masked_mean, soft_alpha, spread
 from anomalyhybrid.ops.structures import Structure
 from anomalyhybrid.ops.warp import affine_grid, bent_grid, sample
 
@@ -106,16 +106,31 @@ def levelled(
     return values + part * shift.clamp(-limit, limit)
 
 
-def blended(target: Tensor, reference: Reference, level_B: Tensor | float = 1.0) -> Tensor:
+def blended(
+    target: Tensor, reference: Reference, level_B: Tensor | float = 1.0, seamless_B: Tensor | None = None
+) -> Tensor:
     """The target with the reference's region pasted in, levelled and feathered; float (B, 3, H, W) in [-1, 1].
 
     Args:
         target: float (B, 3, H, W) in [-1, 1].
         reference: Placed on it.
         level_B: Part of the difference in level that is taken off, float (B,) in [0, 1] or one for all.
+        seamless_B: Samples whose border disappears, bool (B,); None for none. See `seamless`.
 
     Source: DESIGN, appearance mode ``blend``; ADR-004.
     """
     alpha = soft_alpha(reference.region_mask, PASTE_FEATHER)
     matched = levelled(reference.color, target, reference.region_mask, 0.25, level_B).clamp(-1, 1)
+    if seamless_B is not None:
+        matched = torch.where(seamless_B.view(-1, 1, 1, 1), seamless(target, reference), matched)
     return torch.lerp(target, matched, alpha.expand_as(target))
+
+
+def seamless(target: Tensor, reference: Reference) -> Tensor:
+    """The reference, shifted so that all around its region it agrees with the target, float (B, 3, H, W) in [-1, 1].
+
+    Inside, the shift is a smooth membrane between the differences around: Poisson cloning without its solver.
+
+    Source: Perez et al. 2003 for the idea; ADR-004.
+    """
+    return (reference.color + spread(target - reference.color, ring(reference.region_mask))).clamp(-1, 1)

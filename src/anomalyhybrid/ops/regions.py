@@ -68,6 +68,25 @@ def masked_mean(image: Tensor, mask: Tensor) -> Tensor:
     return total / mask.sum(dim=(2, 3), keepdim=True).clamp_min(1e-6)
 
 
+def spread(values: Tensor, known: Tensor) -> Tensor:
+    """Continue values smoothly from where they are known to everywhere (push-pull over a pyramid of halved sizes).
+
+    Args:
+        values: float (B, C, H, W).
+        known: Where, float (B, 1, H, W) in [0, 1]; where it is 1 the values are kept.
+
+    Returns:
+        float (B, C, H, W); between known places a smooth membrane, 0 everywhere where nothing is known.
+    """
+    height, width = values.shape[-2:]
+    if min(height, width) <= 2:
+        return masked_mean(values, known).expand_as(values)
+    weight = F.avg_pool2d(known, 2, ceil_mode=True)
+    mean = F.avg_pool2d(values * known, 2, ceil_mode=True) / weight.clamp_min(1e-6)
+    coarse = spread(mean, (4 * weight).clamp_max(1.0))
+    return torch.lerp(F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False), values, known)
+
+
 def smooth_noise(draws_BCKK: Tensor, height: int, width: int) -> Tensor:
     """Upsample coarse standard-normal draws to a smooth field of about unit deviation, float (B, C, H, W)."""
     return F.interpolate(draws_BCKK, (height, width), mode="bicubic", align_corners=False) * 1.3

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from anomalyhybrid.errors import ConfigError, DataError
@@ -41,6 +42,7 @@ OPTIONS = (
     "count",
     "base_split",
     "with_base",
+    "base_share",
     "validation_share",
     "eroded_truth",
     "batch_size",
@@ -90,6 +92,7 @@ class MadeSet:
         checkpoint: sha256 of the generator's file; None for baselines.
         folder: Root of the generated set, which `rows` are relative to; None for baselines.
         rows: Manifest rows of `samples`, in their order, without added base images; empty for baselines.
+        real: How many of `samples`, the first, are real base images that joined the method's own (`with_base`).
         notes: What a reader of the method's rows has to know.
     """
 
@@ -99,7 +102,13 @@ class MadeSet:
     checkpoint: str | None = None
     folder: Path | None = None
     rows: tuple[Row, ...] = ()
+    real: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> Samples:
+        """The method's own images, without real base images that joined them."""
+        return self.samples.where(torch.arange(self.real, len(self.samples))) if self.real else self.samples
 
 
 TABLE_7 = (("merge",), ("remove",), ("replace",), ("merge", "remove", "replace"), ("merge", "remove", "replace", "tps"))
@@ -198,8 +207,21 @@ def method_samples(entry: Entry, data: CategoryData, seed: int, bench: Bench) ->
     kinds = tuple(dict.fromkeys((*data.kinds, *made.samples.kinds)))
     samples = with_kinds(made.samples, kinds)
     if config.with_base and method in FEW_SHOT:
-        samples = join(with_kinds(data.base, kinds), samples)  # first: a classifier's limit cuts the end
+        real = _repeated(with_kinds(data.base, kinds), samples, config.base_share)
+        samples = join(real, samples)  # first: a classifier's limit cuts the end
+        made = replace(made, real=len(real))
     return replace(made, samples=samples, notes=(*data.notes, *made.notes))
+
+
+def _repeated(base: Samples, generated: Samples, share: float) -> Samples:
+    """The base images, each type so often that it is the share of its images with the generated ones."""
+    parts = [base]
+    for number in base.kind.unique().tolist():
+        own, others = base.where(base.kind == number), int((generated.kind == number).sum())
+        wanted = round(share / (1 - share) * others) - len(own)
+        if wanted > 0:
+            parts.append(own.where(torch.arange(wanted) % len(own)))
+    return join(*parts)
 
 
 def _generated(entry: Entry, data: CategoryData, seed: int, bench: Bench) -> MadeSet:

@@ -13,12 +13,11 @@ from anomalyhybrid.errors import DataError
 from anomalyhybrid.evaluation.classification import Measured, classification_figures
 from anomalyhybrid.evaluation.classifier import ClassifierConfig
 from anomalyhybrid.evaluation.cluster_lpips import ClusterConfig
-from anomalyhybrid.evaluation.config import FEW_SHOT, EvaluateConfig
+from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.evaluation.fitting import Report
 from anomalyhybrid.evaluation.generation_quality import QualityConfig, generation_figures
 from anomalyhybrid.evaluation.mask_consistency import MaskConsistency, mask_consistency
 from anomalyhybrid.evaluation.results import Row as ResultRow
-from anomalyhybrid.evaluation.samples import Samples
 from anomalyhybrid.generation.manifest import Row, read_dataset
 from anomalyhybrid.recipes.evaluation import methods
 from anomalyhybrid.recipes.evaluation.data import CategoryData, each
@@ -116,7 +115,7 @@ def quality_row(
         WeightsError: ImageNet weights that do not fit.
     """
     config = entry.config
-    own = _without_base(made, data, config)
+    own = made.own
     generated = generation_figures(
         own,
         data.base if len(data.base) else None,
@@ -159,13 +158,6 @@ def _classified(
         device=bench.device,
         report=report,
     )
-
-
-def _without_base(made: MadeSet, data: CategoryData, config: EvaluateConfig) -> Samples:
-    """The method's own images: with `with_base`, the base third stands before them."""
-    if not config.with_base or made.method not in FEW_SHOT or made.method == "base_third":
-        return made.samples
-    return made.samples.where(torch.arange(len(data.base), len(made.samples)))
 
 
 def _others(config: EvaluateConfig, data: CategoryData) -> int:
