@@ -151,17 +151,3 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         DepthPool(depth_set([0, 0]), None, 2)
     with pytest.raises(DataError, match="validity"):
         with_depth(image_set([0]), torch.zeros(1, SIZE, SIZE), torch.ones(1, 8, 8, dtype=torch.bool))
-
-
-def test_as_many_scenes_show_something_higher_as_lower() -> None:
-    good = depth_set([0] * 10, seed=3)
-    bad = depth_set([0] * 10, defective=True, seed=3)
-    steps = torch.tensor([-0.2] * 7 + [0.2] * 2 + [0.0]).view(-1, 1, 1, 1)  # seven lower, two higher, one level
-    inside = (bad.region_u8 > 127).float()
-    pairs = good, replace(bad, depth=(good.depth.float() * (1 - inside) + (0.1 + steps) * inside).half())
-    flat = replace(good, depth=(good.depth.float() * (1 - inside) + 0.1 * inside).half())
-    drawn = DepthPool(good, None, 1, (flat, pairs[1])).draw_pairs(draws(600))
-    assert drawn is not None
-    step = ((drawn[1].maps.depth - drawn[0].maps.depth) * drawn[1].maps.region_mask).sum(dim=(1, 2, 3))
-    shares = [float((torch.sign(step) == sign).float().mean()) for sign in (-1, 1, 0)]
-    assert shares == pytest.approx([1 / 3] * 3, abs=0.07)

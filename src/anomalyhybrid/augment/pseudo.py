@@ -62,19 +62,10 @@ def foreign_reference(draws: Draws, donor: Reference) -> Reference:
 
 
 def structure_reference(
-    draws: Draws, color: Tensor, depth: Tensor, edge: Tensor, any_colour_B: Tensor | None = None, bumps: float = 1.0
+    draws: Draws, color: Tensor, depth: Tensor, edge: Tensor, any_colour_B: Tensor | None = None
 ) -> Reference:
-    """Procedural structures painted on the images themselves; stains, of any colour, only where they are allowed.
-
-    Args:
-        draws: Random rows.
-        color: float (B, 3, H, W) in [-1, 1].
-        depth: float (B, 1, H, W) in [-1, 1].
-        edge: float (B, 1, H, W) in [-1, 1].
-        any_colour_B: Samples that may be stained, bool (B,); None for none.
-        bumps: How often a bump is drawn for each of the other kinds, all of which lie lower.
-    """
-    kind = draws.choice([{"contamination": 0.0, "bump": bumps}.get(name, 1.0) for name in KINDS])
+    """Procedural structures painted on the images themselves; stains, of any colour, only where they are allowed."""
+    kind = draws.choice([float(name != "contamination") for name in KINDS])
     stain = torch.full_like(kind, KINDS.index("contamination"))
     stained = draws.happens(0.4)
     kind = torch.where(stained & any_colour_B, stain, kind) if any_colour_B is not None else kind

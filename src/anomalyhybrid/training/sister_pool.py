@@ -12,8 +12,6 @@ from anomalyhybrid.manipulate.reference import Reference
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import signed_from_u8
 
-LEVEL = 0.005  # mean change of depth in [-1, 1] inside a region, below which it lies neither lower nor higher
-
 
 @dataclass(frozen=True, slots=True)
 class DepthSet:
@@ -78,16 +76,6 @@ def gather(images: DepthSet, index_B: Tensor) -> Measured:
     return Measured(maps, (images.valid_u8[index_B] > 127).float())
 
 
-def _by_sign(good: DepthSet, defective: DepthSet) -> list[Tensor]:
-    """Numbers of the scenes whose defect lies lower, higher, and neither; groups without a scene are left out."""
-    inside = (defective.region_u8 > 127).float()
-    change = ((defective.depth.float() - good.depth.float()) * inside).sum(dim=(1, 2, 3))
-    mean = change / inside.sum(dim=(1, 2, 3)).clamp_min(1)
-    signs = torch.sign(mean) * (mean.abs() > LEVEL)
-    groups = [(signs == sign).nonzero()[:, 0] for sign in (-1, 1, 0)]
-    return [group for group in groups if len(group)]
-
-
 class DepthPool:
     """Good images, where given real defects with depth, and pairs of one rendered scene.
 
@@ -122,7 +110,6 @@ class DepthPool:
             raise DataError(f"the images have sides of {sorted(sides)} pixels; load all at one size")
         self._members = [self._of(normals, number) for number in range(categories)]
         self._base_members = [self._of(self.base, number) for number in range(categories)]
-        self._by_sign = [] if pairs is None else _by_sign(*pairs)
 
     @staticmethod
     def _of(images: DepthSet | None, category: int) -> Tensor:
@@ -161,8 +148,8 @@ class DepthPool:
         return normals, gather(self.base, self._pick(self._base_members, category, share)), has_base
 
     def draw_pairs(self, draws: Draws) -> tuple[Measured, Measured] | None:
-        """Draw scenes without and with their defect, lower, higher and level ones alike; None where there are none."""
+        """Draw scenes without and with their defect, or None where the pool has none."""
         if self.pairs is None:
             return None
-        index = self._pick(self._by_sign, draws.index(len(self._by_sign)), draws.uniform())
+        index = draws.index(len(self.pairs[0]))
         return gather(self.pairs[0], index), gather(self.pairs[1], index)

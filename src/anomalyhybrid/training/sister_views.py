@@ -18,7 +18,6 @@ from anomalyhybrid.training.sister_pool import DepthPool, Measured
 from anomalyhybrid.types import Conditions
 
 REMOVAL_SHARE = 0.15  # holes and smeared-away detail among painted defects
-BUMPS = 4.0  # for each other kind of painted structure: as many lie higher as lower, or "lower" is always a good guess
 HINT = (0.3, 1.7)  # factors on the relief that an edited reference shows, against the true one
 
 
@@ -80,7 +79,7 @@ def painted_defects(draws: Draws, good: Measured, base: Measured | None, has_bas
     """
     maps = good.maps
     everywhere = torch.ones_like(has_base_B)
-    reference = structure_reference(draws, maps.color, maps.depth, maps.edge, everywhere, BUMPS)
+    reference = structure_reference(draws, maps.color, maps.depth, maps.edge, everywhere)
     removal = removal_reference(draws, maps.color, maps.depth, maps.edge)
     reference = removal.where(draws.happens(REMOVAL_SHARE), reference)
     valid = good.valid
