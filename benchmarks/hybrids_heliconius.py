@@ -110,7 +110,13 @@ def train_run(given: argparse.Namespace) -> None:
 def generate_set(given: argparse.Namespace) -> None:
     """Hybrids of all ordered pairs of classes by both decoders, and a sheet with the parents."""
     started = time.monotonic()
-    config = HybridConfig(count=given.count, seed=given.seed, classes=tuple(given.classes), background=given.background)
+    config = HybridConfig(
+        count=given.count,
+        seed=given.seed,
+        classes=tuple(given.classes),
+        background=given.background,
+        target_depth=given.target_depth,
+    )
     summary = generate_hybrids(
         given.run,
         [given.data],
@@ -167,7 +173,7 @@ def table6(given: argparse.Namespace) -> None:
         network,
         given.out,
         seeds=given.seeds,
-        config=HybridConfig(background=given.background),
+        config=HybridConfig(background=given.background, target_depth=given.target_depth),
         cache=given.cache,
         announce=lambda text: print(text, flush=True),
     )
@@ -210,6 +216,7 @@ def main() -> None:
     one.add_argument("--classes", nargs="*", default=[])
     one.add_argument("--pairs", type=Path, default=None)
     one.add_argument("--background", choices=["target", "generated"], default="target")
+    one.add_argument("--target-depth", choices=["silhouette", "estimated"], default="silhouette")
     one.add_argument("--sheet", type=Path, default=None)
     one.add_argument("--lines", type=int, default=16, help="of the sheet")
     one = command("measure", measure_set, data=False, out=False)
@@ -227,6 +234,7 @@ def main() -> None:
     one.add_argument("--signal", nargs="+", default=SIGNAL)
     one.add_argument("--unseen", nargs="+", default=UNSEEN)
     one.add_argument("--background", choices=["target", "generated"], default="target")
+    one.add_argument("--target-depth", choices=["silhouette", "estimated"], default="silhouette")
     given = parser.parse_args()
     given.function(given)
 

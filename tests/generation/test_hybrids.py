@@ -18,9 +18,16 @@ from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.hybrid_config import HybridConfig
 from anomalyhybrid.generation.hybrid_rows import read_hybrid_rows, read_pairs
 from anomalyhybrid.generation.hybrid_sheet import write_hybrid_sheet
-from anomalyhybrid.generation.hybrids import ListedPair, hybrid_at_native_size, listed_parents, pairs_of_classes
+from anomalyhybrid.generation.hybrids import (
+    ListedPair,
+    hybrid_at_native_size,
+    listed_parents,
+    pairs_of_classes,
+    silhouette_depth,
+)
 from anomalyhybrid.recipes import hybrid_job
 from anomalyhybrid.recipes.hybrids import generate_hybrids
+from anomalyhybrid.seeding import stream
 from anomalyhybrid.types import DecoderOutput
 
 COLOURS = {"ash": (200, 60, 40), "birch": (40, 160, 60), "cedar": (50, 60, 190)}
@@ -189,6 +196,20 @@ def test_equation_one_at_the_targets_size() -> None:
         output_of(-0.1, 0.5), reference, target, silhouette, HybridConfig(background="generated")
     )
     torch.testing.assert_close(paper, torch.full_like(target, 0.2))
+
+
+def test_a_flat_specimen_keeps_its_outline_alone() -> None:
+    depth = torch.rand(3, 1, 64, 64, generator=stream(0, "relief"))
+    silhouette = torch.zeros(3, 1, 64, 64)
+    silhouette[:2, :, 16:48, 20:44] = 1
+    silhouette[2] = 1  # fills the image: no silhouette
+    level = silhouette_depth(depth, silhouette)
+    assert torch.equal(level[2], depth[2])
+    assert torch.equal(level[:2][silhouette[:2] == 0], depth[:2][silhouette[:2] == 0])
+    for index in range(2):
+        inside = level[index][silhouette[index] > 0]
+        assert float(inside.max() - inside.min()) == 0
+        assert float(inside[0]) == pytest.approx(float(depth[index, :, 18:46, 22:42].mean()), abs=0.01)
 
 
 def test_written_set(whole: Path, wings: Path, classed: ClassedImages) -> None:

@@ -10,6 +10,7 @@ from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.generation.config import GenerateConfig
 
 Background = Literal["target", "generated"]
+TargetDepth = Literal["silhouette", "estimated"]
 
 _SHARED = ("count", "decoders", "seed", "edge_weights", "depth_weights", "min_change")
 _WITHOUT_EFFECT = ("batch_size", "composition")  # images pass the network one by one, and are always composed whole
@@ -27,6 +28,9 @@ class HybridConfig:
     """Classes to combine; empty for all."""
     background: Background = "target"
     """Outside the target's silhouette: `target` keeps its own pixels, `generated` takes the generator's (the paper)."""
+    target_depth: TargetDepth = "silhouette"
+    """The target's depth: its `silhouette`, level inside, or as `estimated` (the paper). Flat specimens have no relief,
+    and the shipped depth network takes their light patches for some."""
     min_change: float = 2.0
     """Least mean absolute difference from either parent on the target's silhouette, in 1/255, to be marked accepted."""
     seed: int = 0
@@ -37,7 +41,7 @@ class HybridConfig:
     """Weight file or folder of the depth extractor that the generator was trained with, where it is not shipped."""
 
     def __post_init__(self) -> None:
-        check_choices(self, "hybrids", ("background",))
+        check_choices(self, "hybrids", ("background", "target_depth"))
         if self.count < 1:
             raise ConfigError(f"hybrids.count is {self.count}; it must be at least 1")
         given = self.decoders
@@ -50,7 +54,12 @@ class HybridConfig:
 
     @classmethod
     def from_settings(
-        cls, settings: GenerateConfig, *, classes: tuple[str, ...] = (), background: Background = "target"
+        cls,
+        settings: GenerateConfig,
+        *,
+        classes: tuple[str, ...] = (),
+        background: Background = "target",
+        target_depth: TargetDepth = "silhouette",
     ) -> HybridConfig:
         """Take what global and local generation share from the settings of ``generate``.
 
@@ -60,6 +69,7 @@ class HybridConfig:
             settings: As the command line read them.
             classes: Classes to combine.
             background: Outside the silhouette.
+            target_depth: Inside it.
 
         Raises:
             ConfigError: A setting that only local generation has was changed.
@@ -74,4 +84,4 @@ class HybridConfig:
                 f"({', '.join(_SHARED)} apply)"
             )
         shared: dict[str, Any] = {name: getattr(settings, name) for name in changed if name in _SHARED}
-        return cls(classes=classes, background=background, **shared)
+        return cls(classes=classes, background=background, target_depth=target_depth, **shared)

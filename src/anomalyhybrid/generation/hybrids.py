@@ -14,15 +14,16 @@ from anomalyhybrid.data.class_folders import ClassedImages
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.compose import resized
-from anomalyhybrid.generation.hybrid_config import HybridConfig
+from anomalyhybrid.generation.hybrid_config import HybridConfig, TargetDepth
 from anomalyhybrid.generation.pipeline import redraw
-from anomalyhybrid.generation.pool import maps_of
+from anomalyhybrid.generation.pool import maps_of, mask_of
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.fusion import fuse
-from anomalyhybrid.ops.regions import soft_alpha
+from anomalyhybrid.ops.regions import erode, masked_mean, soft_alpha
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
+RIM = 6 / 256  # of the side: the border of a silhouette where its depth map is soft
 _FEATHER = 1 / 128  # of the image's shorter side: how softly the silhouette's edge is joined
 
 
@@ -141,8 +142,33 @@ def listed_parents(images: ClassedImages, listed: Sequence[ListedPair], config: 
     return work
 
 
+def silhouette_depth(depth: Tensor, object_mask: Tensor) -> Tensor:
+    """Depth of a flat specimen: level inside its silhouette, as it was outside.
+
+    Args:
+        depth: float (B, 1, S, S) in [-1, 1].
+        object_mask: Silhouette, binary float (B, 1, S, S).
+
+    Returns:
+        float (B, 1, S, S); the level is the mean away from the border, where depth maps are soft.
+
+    Source: ADR-011.
+    """
+    inner = erode(object_mask, max(1, round(RIM * depth.shape[-1])))
+    inner = torch.where(inner.sum(dim=(2, 3), keepdim=True) > 0, inner, object_mask)
+    cut_out = object_mask.amin(dim=(2, 3), keepdim=True) == 0  # without background there is no silhouette
+    return torch.where((object_mask > 0) & cut_out, masked_mean(depth, inner), depth)
+
+
 @torch.inference_mode()
-def draw_hybrid(model: Generator, maps: ImageSet, reference: int, target: int, decoder: Decoder) -> DecoderOutput:
+def draw_hybrid(
+    model: Generator,
+    maps: ImageSet,
+    reference: int,
+    target: int,
+    decoder: Decoder,
+    target_depth: TargetDepth = "estimated",
+) -> DecoderOutput:
     """Redraw the target's unedited structure with the reference's appearance.
 
     One image passes the network at a time, so that its pixels do not depend on a batch.
@@ -153,6 +179,7 @@ def draw_hybrid(model: Generator, maps: ImageSet, reference: int, target: int, d
         reference: Index of the image that gives C_r.
         target: Index of the image that gives C_d and C_e.
         decoder: Decoder group.
+        target_depth: C_d as it is, or level inside the target's silhouette.
 
     Returns:
         The decoder's output, float (1, ., S, S), on the CPU.
@@ -162,6 +189,8 @@ def draw_hybrid(model: Generator, maps: ImageSet, reference: int, target: int, d
     device = maps.color_u8.device
     color, _, _ = maps_of(maps, torch.tensor([reference], device=device))
     _, depth, edge = maps_of(maps, torch.tensor([target], device=device))
+    if target_depth == "silhouette":
+        depth = silhouette_depth(depth, mask_of(maps.object_u8, torch.tensor([target], device=device)))
     conditions = Conditions(color=color, depth=depth, edge=edge)
     output = redraw(model, conditions, (decoder,), torch.zeros(1, dtype=torch.long, device=device))
     return DecoderOutput(*(part.cpu() for part in output))

@@ -80,7 +80,12 @@ class HybridJob:
         place = {record.relative: number for number, record in enumerate(needed)}
         outputs = [
             draw_hybrid(
-                self.model.generator, on_device, place[one.reference.relative], place[one.target.relative], one.decoder
+                self.model.generator,
+                on_device,
+                place[one.reference.relative],
+                place[one.target.relative],
+                one.decoder,
+                self.config.target_depth,
             )
             for one in parents
         ]

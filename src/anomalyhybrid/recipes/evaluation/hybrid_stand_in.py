@@ -192,6 +192,7 @@ def stand_in_table_6(
         "signal": ", ".join(plan.signal),
         **{f"unseen_{kind}": ", ".join(names) for kind, names in plan.unseen.items()},
         "background": (config or HybridConfig()).background,
+        "target_depth": (config or HybridConfig()).target_depth,
     }
     return result_of("stand-in for table 6", rows, images.records, network, options | head_options(plan.head), seeds)
 

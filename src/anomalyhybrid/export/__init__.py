@@ -1,0 +1,1 @@
+"""Export: a generated set in the layouts that other tools read."""
