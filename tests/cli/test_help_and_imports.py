@@ -13,7 +13,18 @@ import anomalyhybrid
 from anomalyhybrid.cli.main import main
 
 _HEAVY = ("torch", "torchvision", "transformers", "gradio", "accelerate", "cv2")
-_COMMANDS = ("prepare", "train", "train-depth", "generate", "regenerate", "evaluate", "demo", "doctor")
+_COMMANDS = (
+    "prepare",
+    "train",
+    "train-depth",
+    "generate",
+    "regenerate",
+    "validate",
+    "export",
+    "evaluate",
+    "demo",
+    "doctor",
+)
 
 
 def _heavy_after(code: str) -> list[str]:

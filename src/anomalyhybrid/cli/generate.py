@@ -43,6 +43,8 @@ class GlobalOptions:
     """Classes to combine; all by default."""
     background: Literal["target", "generated"] = "target"
     """Outside the target's silhouette: its own pixels, or the generator's as in the paper."""
+    target_depth: Literal["silhouette", "estimated"] = "silhouette"
+    """The target's depth: level inside its silhouette, for flat specimens, or as estimated (the paper)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ def generate(
     resume: Flag = False,
     skip_unreadable: Flag = False,
     cache: Path | None = None,
+    preview: int = 0,
     config: Path | None = None,
     settings: Local = _GENERATE,
     hybrids: Global = _NO_GLOBAL,
@@ -129,14 +132,15 @@ def generate(
         resume: Make only the images that are still missing; the result is as if it had never stopped.
         skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
         cache: Folder for edge and depth maps; by default the user's cache folder.
+        preview: Draw so many candidates at the model's size, in seconds, as one sheet preview.png in --out, and no set.
         config: YAML file with any of these settings; flags win over it.
     """
     for group in (settings, hybrids, deep):
         check_finite(group)
-    settings = replace(
-        settings, edge_weights=absolute(settings.edge_weights), depth_weights=absolute(settings.depth_weights)
-    )
+    paths = ("edge_weights", "depth_weights", "roi", "forbid")
+    settings = replace(settings, **{name: absolute(getattr(settings, name)) for name in paths})
     mode = _mode(hybrids, deep)
+    _check_preview(preview, mode, resume)
     shared: dict[str, Any] = {"base_set": expanded(base_set)}
     if mode == "global":
         shared = _for_hybrids(hybrids, settings, base_set)
@@ -144,14 +148,19 @@ def generate(
         shared |= _for_depth(deep, settings)
     else:
         shared |= {"config": settings}
-    folders = given_folders(data)
+    folders, given = given_folders(data), run if run == "shipped" else absolute(run)
     out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
 
     with Progress("generating", "images") as progress:
         shared |= {"resume": resume, "skip_unreadable": skip_unreadable, "cache": expanded_one(cache)}
         shared |= {"announce": progress.announce, "report": progress.show}
-        summary = _recipe(mode)(run if run == "shipped" else absolute(run), data=folders, out=out, **shared)
+        if preview:
+            del shared["resume"]
+            sheet = _recipe("preview")(given, data=folders, out=out, count=preview, **shared)
+            print(f"{preview} candidates in {sheet}; no set was made")
+            return
+        summary = _recipe(mode)(given, data=folders, out=out, **shared)
     print(f"generated set in {out}")
     print("\n".join(_lines(summary, "  ")))
 
@@ -166,9 +175,22 @@ def _recipe(mode: str) -> Any:
         from anomalyhybrid.recipes.depth_level import generate_depth_level
 
         return generate_depth_level
-    from anomalyhybrid.recipes.generation import generate as generate_local
+    from anomalyhybrid.recipes import generation
 
-    return generate_local
+    return generation.preview if mode == "preview" else generation.generate
+
+
+def _check_preview(preview: int, mode: str, resume: bool) -> None:
+    """Refuse a preview where there is none.
+
+    Raises:
+        ConfigError: A negative number, a preview of hybrids or of depth, or of a set to be resumed.
+    """
+    if preview < 0:
+        raise ConfigError(f"--preview is {preview}; give the number of candidates to show, like 16")
+    if preview and (mode != "local" or resume):
+        other = "--resume" if resume else {"global": "--global", "depth": "--depth-run"}[mode]
+        raise ConfigError(f"--preview has no meaning with {other}; leave one of them out")
 
 
 def _mode(hybrids: GlobalOptions, deep: DepthOptions) -> Literal["local", "global", "depth"]:
@@ -198,7 +220,9 @@ def _for_hybrids(options: GlobalOptions, settings: GenerateConfig, base_set: lis
     """
     if base_set:
         raise ConfigError("--base-set has no meaning with --global: hybrids take no defects; leave it out")
-    config = HybridConfig.from_settings(settings, classes=options.classes, background=options.background)
+    config = HybridConfig.from_settings(
+        settings, classes=options.classes, background=options.background, target_depth=options.target_depth
+    )
     return {
         "pairs": Path(options.pairs).expanduser() if options.pairs else None,
         "labels": Path(options.labels).expanduser() if options.labels else None,

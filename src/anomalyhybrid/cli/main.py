@@ -12,8 +12,10 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Dict
 
 from anomalyhybrid.cli import commands, stops
+from anomalyhybrid.cli.export import export
 from anomalyhybrid.cli.generate import generate, other_defaults
 from anomalyhybrid.cli.settings import check_settings, read_yaml, recorded_settings
+from anomalyhybrid.cli.validate import validate
 from anomalyhybrid.errors import AnomalyHybridError
 
 OK = 0
@@ -84,11 +86,13 @@ def make_app() -> App:
         verbose=False,
     )
     for command in (
+        validate,
         commands.prepare,
         commands.train,
         commands.train_depth,
         generate,
         commands.regenerate,
+        export,
         commands.evaluate,
         commands.demo,
         commands.doctor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,20 +93,24 @@ def pasted(native: Tensor, warped: Tensor, region_mask: Tensor, level: float = 1
         region_mask: The reference's region at the model's size, float (1, 1, S, S).
         level: Part of the difference in level that is taken off, in [0, 1].
     """
-    region = native_region(region_mask, *native.shape[-2:])
+    height, width = native.shape[-2:]
+    region = native_region(region_mask, height, width)
     nothing = torch.zeros_like(region)
     return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region), level)
 
 
-def native_region(region_mask: Tensor, height: int, width: int) -> Tensor:
+def native_region(region_mask: Tensor, height: int, width: int, allowed: np.ndarray | None = None) -> Tensor:
     """Bring a region to an image's own size, binary float (1, 1, H, W); one too thin for it keeps its best pixels.
 
     Args:
         region_mask: Binary float (1, 1, S, S).
         height: Rows.
         width: Columns.
+        allowed: Pixels that it may cover, bool (H, W); None for all.
     """
     coverage = resized(region_mask, height, width)
+    if allowed is not None:
+        coverage = coverage * torch.from_numpy(allowed)
     return (coverage > (0.5 * coverage.amax()).clamp_max(0.5)).float()
 
 
@@ -116,6 +121,8 @@ def compose(
     composition: Composition,
     *,
     under: Tensor | None = None,
+    allowed: np.ndarray | None = None,
+    opacity: float = 1.0,
 ) -> Composed:
     """Put a generated image into its target.
 
@@ -126,21 +133,47 @@ def compose(
         composition: ``region`` keeps the target outside the region bit for bit, ``full`` takes the whole image.
         under: What the generated image is faded in over, float (1, 3, H, W): C_in where it shows the target around
             the region (`blend`), so that what was pasted is not faded twice; None for the target.
+        allowed: Pixels that may change, bool (H, W); the label mask never leaves them. None for all. Only for
+            ``region``.
+        opacity: Of the whole change over the target, in (0, 1] (`severity`).
 
     Returns:
         The finished image; its `label_mask` is the region at native size.
     """
     height, width = target.shape[:2]
-    region = native_region(region_mask, height, width)
+    region = native_region(region_mask, height, width, allowed)
     label_mask = region[0, 0].numpy() > 0
     if composition == "full":
         pixels = from_rgb_float(_as_rgb(generated), target)
     else:
         feather = max(1, round(FEATHER * min(height, width) / region_mask.shape[-1]))
         mixed = torch.lerp(native_tensor(target) if under is None else under, generated, soft_alpha(region, feather))
+        if opacity < 1:
+            mixed = torch.lerp(native_tensor(target), mixed, opacity)
         pixels = np.where(_expand(label_mask, target), from_rgb_float(_as_rgb(mixed), target), target)
+    return _measured(target, pixels, label_mask)
+
+
+def joined(target: np.ndarray, parts: Sequence[Composed]) -> Composed:
+    """Put several finished defects of one target into one image; their label masks do not overlap.
+
+    Args:
+        target: Native pixels.
+        parts: Each composed into the target alone; at least one.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    pixels, label_mask = parts[0].pixels, parts[0].label_mask
+    for part in parts[1:]:
+        assert not (label_mask & part.label_mask).any(), "defects of one image keep their distance"
+        pixels = np.where(_expand(part.label_mask, target), part.pixels, pixels)
+        label_mask = label_mask | part.label_mask
+    return _measured(target, pixels, label_mask)
+
+
+def _measured(target: np.ndarray, pixels: np.ndarray, label_mask: np.ndarray) -> Composed:
     change = np.abs(to_rgb_u8(pixels).astype(np.int16) - to_rgb_u8(target)).mean(axis=2)
-    differs = (pixels != target).reshape(height, width, -1).any(axis=2)
+    differs = (pixels != target).reshape(*label_mask.shape, -1).any(axis=2)
     return Composed(
         pixels=pixels,
         label_mask=label_mask,

@@ -48,6 +48,19 @@ class GenerateConfig:
     levelling: tuple[float, float] = (1.0, 1.0)
     """Part of the difference in level between a reference and its target that pasting takes off, drawn from this
     range: 0 keeps the reference's own brightness, 1 hides its surroundings."""
+    roi: str = ""
+    """Where defects may fall: a mask file for all images, a folder of masks by the image's name, or a .json or .toml
+    of polygons ([[x, y], ...] in shares of width and height); empty for the whole product (docs/adr/012)."""
+    forbid: str = ""
+    """Where no pixel may change, given like `roi`."""
+    per_image: tuple[int, int] = (1, 1)
+    """Least and most defects in one image; they do not touch. Fewer are drawn where no more fit."""
+    severity: tuple[float, float] = (1.0, 1.0)
+    """Range that each defect's strength is drawn from: it scales a procedural structure's relief, outline and stain,
+    and is the opacity of what is pasted, there at most 1. A weak one needs a lower `min_change`."""
+    turn: float = 180.0
+    """Most degrees by which a real reference is turned at random, within what the product's symmetry allows; at 180
+    the symmetry alone decides."""
     extent: tuple[float, float] = (0.04, 0.4)
     """Half size of procedural regions, in halves of the image's side."""
     min_change: float = 6.5
@@ -102,5 +115,27 @@ class GenerateConfig:
             raise ConfigError(
                 f"generate.levelling is {self.levelling}; give two numbers with 0 <= first <= second <= 1"
             )
+        self._check_control()
         if not 0 < self.extent[0] <= self.extent[1] <= 1:
             raise ConfigError(f"generate.extent is {self.extent}; give two numbers with 0 < first <= second <= 1")
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether images may hold several defects, so that rows list them."""
+        return self.per_image != (1, 1)
+
+    def _check_control(self) -> None:
+        """Check where defects fall, how many, how strong and how turned."""
+        if not 1 <= self.per_image[0] <= self.per_image[1]:
+            raise ConfigError(
+                f"generate.per_image is {self.per_image}; give two whole numbers with 1 <= first <= second"
+            )
+        if not 0 < self.severity[0] <= self.severity[1] <= 3:
+            raise ConfigError(f"generate.severity is {self.severity}; give two numbers with 0 < first <= second <= 3")
+        if not 0 <= self.turn <= 180:
+            raise ConfigError(f"generate.turn is {self.turn}; it must lie between 0 and 180 degrees")
+        for name, given in (("roi", self.roi), ("forbid", self.forbid), ("per_image", self.has_parts)):
+            if given and self.composition == "full":
+                raise ConfigError(
+                    f"generate.{name} needs composition 'region': 'full' redraws the whole image; leave one of them out"
+                )

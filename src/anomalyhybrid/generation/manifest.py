@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from anomalyhybrid.data.files import write_text_atomic
 from anomalyhybrid.errors import DataError
@@ -14,7 +15,7 @@ MANIFEST = "manifest.jsonl"
 DATASET = "dataset.json"
 FORMAT = 1
 
-_OF_HYBRIDS = ("reference_class", "target_class", "change_from_reference")
+_OPTIONAL = ("reference_class", "target_class", "change_from_reference", "severity", "defects_asked", "parts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,13 @@ class Row:
     """Class of `target` in a set of hybrids."""
     change_from_reference: float | None = None
     """Of hybrids: mean absolute difference from the reference, at the target's size, on its silhouette, in 1/255."""
+    severity: float | None = None
+    """Strength of the defect where `severity` is not 1; of images with parts it stands in these."""
+    defects_asked: int | None = None
+    """Of images that may hold several defects: how many were to be in this one; `parts` has fewer where no more fit."""
+    parts: list[dict[str, Any]] | None = None
+    """Of such images each defect: the row's entries from `defect` on that are its own, the first part's being the
+    row's, and `mask_area` and `change_inside` of it alone. The row's `defect` is theirs, or ``combined``."""
 
 
 def read_rows(dataset: Path) -> list[Row]:
@@ -82,8 +90,8 @@ def write_rows(dataset: Path, rows: Sequence[Row]) -> None:
 
 
 def to_line(row: Row) -> str:
-    """One line of the manifest; what belongs to hybrids alone is left out of other rows."""
-    kept = {name: value for name, value in asdict(row).items() if value is not None or name not in _OF_HYBRIDS}
+    """One line of the manifest; what belongs to some kinds of set alone is left out of other rows."""
+    kept = {name: value for name, value in asdict(row).items() if value is not None or name not in _OPTIONAL}
     return json.dumps(kept) + "\n"
 
 

@@ -13,7 +13,7 @@ from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick_by_kind
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
 from anomalyhybrid.manipulate.operations import edit_maps
-from anomalyhybrid.manipulate.placement import draw_bend, lit_part, object_point, suit_placement
+from anomalyhybrid.manipulate.placement import draw_bend, lit_part, moved_into, object_point, suit_placement
 from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, place
 from anomalyhybrid.models.generator import Generator
@@ -21,7 +21,7 @@ from anomalyhybrid.ops.draws import Draws, constant
 from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.ranges import LUMINANCE
 from anomalyhybrid.ops.regions import blob, blur, dilate, erode, smooth_noise, soft_alpha
-from anomalyhybrid.ops.structures import draw_structures
+from anomalyhybrid.ops.structures import Structure, draw_structures
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
@@ -42,6 +42,8 @@ class Candidates:
         matrix: Placement of the reference, float (B, 2, 3).
         bend: Local spline of the reference, float (B, 21), as `ops.warp.bent_grid` takes it.
         level: Part of the difference in level that pasting takes off, float (B,).
+        severity: Strength of a procedural structure, float (B,); 1 as drawn.
+        opacity: Of the change over the target, float (B,) in (0, 1]; below 1 only for what is pasted.
         content: C_r, float (B, 3, S, S).
         source: A_gen.
         fusion_mask: M_gen.
@@ -59,6 +61,8 @@ class Candidates:
     matrix: Tensor
     bend: Tensor
     level: Tensor
+    severity: Tensor
+    opacity: Tensor
     content: Tensor
     source: Tensor
     fusion_mask: Tensor
@@ -68,6 +72,24 @@ class Candidates:
     change: Tensor
     accepted: Tensor
     attempt: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What the images of a further defect hold already (ADR-012).
+
+    Attributes:
+        number: Of the further defect within its image, from 1.
+        target_index: Into the pool's normals, long (B,).
+        taken: Where it may not fall: the earlier defects and a margin, binary float (B, 1, S, S).
+    """
+
+    number: int
+    target_index: Tensor
+    taken: Tensor
+
+    def __getitem__(self, chosen: list[int]) -> Before:
+        return Before(self.number, self.target_index[chosen], self.taken[chosen])
 
 
 def combine(change: Callable[..., Tensor], *candidates: Candidates) -> Candidates:
@@ -93,18 +115,37 @@ def _cropped(draws: Draws, region_mask: Tensor) -> Tensor:
 
 
 def real_reference(
-    draws: Draws, pool: CategoryPool, config: GenerateConfig, target: Tensor, object_mask: Tensor, number_B: Tensor
+    draws: Draws,
+    pool: CategoryPool,
+    config: GenerateConfig,
+    target: Tensor,
+    object_mask: Tensor,
+    number_B: Tensor,
+    room: Tensor | None = None,
 ) -> tuple[Reference, Tensor, Tensor, Tensor]:
-    """Place real defects on the targets; the references, their indices, their placements and splines."""
+    """Place real defects on the targets; the references, their indices, their placements and splines.
+
+    Where a room is given, binary float (B, 1, S, S), none of it empty, each is placed where most of it falls into the
+    room, and cut to it.
+    """
     assert pool.base is not None
     index = draws.index(len(pool.base)) if pool.base_kind is None else pick_by_kind(draws, pool.base_kind, number_B)
     color, depth, edge = maps_of(pool.base, index)
     region = mask_of(pool.base.region_u8, index)
     its_object = mask_of(pool.base.object_u8, index)
-    matrix = suit_placement(draws, [pool.symmetry] * draws.batch, target, object_mask, color, its_object, region)
+    where, its_place = (object_mask, its_object) if room is None else (room, torch.ones_like(room))
+    symmetries = [pool.symmetry] * draws.batch
+    matrix = suit_placement(draws, symmetries, target, where, color, its_place, region, most_turn=config.turn)
     straight = place(color, depth, edge, region, matrix).region_mask
     bend = draw_bend(draws, straight, config.bend, BEND_SHIFT)
     placed = place(color, depth, edge, region, matrix, bend)
+    if room is not None:
+        missed = (placed.region_mask * room).sum(dim=(1, 2, 3)) == 0
+        matrix = choose(missed, moved_into(draws, room, region), matrix)
+        bend = choose(missed, torch.cat([bend[:, :3], torch.zeros_like(bend[:, 3:])], dim=1), bend)
+        placed = place(color, depth, edge, region, matrix, bend)
+        inside = replace(placed, region_mask=_cropped(draws, placed.region_mask * room))
+        return inside, index, matrix, bend
     own = (region * its_object).sum(dim=(1, 2, 3)) / region.sum(dim=(1, 2, 3)).clamp_min(1)
     clipped = placed.region_mask * dilate(object_mask, max(1, round(color.shape[-1] / 64)))
     on_object = choose((own > 0.95) & (clipped.sum(dim=(1, 2, 3)) > 0), clipped, placed.region_mask)
@@ -119,14 +160,31 @@ def place_structure(draws: Draws, config: GenerateConfig, object_mask: Tensor) -
 
 
 def _procedural_reference(
-    draws: Draws, config: GenerateConfig, plan: Plan, maps: tuple[Tensor, Tensor, Tensor], object_mask: Tensor
+    draws: Draws,
+    config: GenerateConfig,
+    plan: Plan,
+    maps: tuple[Tensor, Tensor, Tensor],
+    object_mask: Tensor,
+    room: Tensor | None,
+    severity_B: Tensor,
 ) -> Reference:
-    """Draw structures on the targets' objects."""
+    """Draw structures on the targets' objects, cut to the room where there is one."""
     color, depth, edge = maps
-    center, extent = place_structure(draws, config, lit_part(color, object_mask))
-    structure = draw_structures(draws, plan.kind, center, extent, *color.shape[-2:])
+    center, extent = place_structure(draws, config, lit_part(color, object_mask if room is None else room))
+    structure = strengthened(draw_structures(draws, plan.kind, center, extent, *color.shape[-2:]), severity_B)
     reference = from_structure(draws, structure, color, depth, edge)
-    return replace(reference, region_mask=reference.region_mask * dilate(object_mask, 1))
+    return replace(reference, region_mask=reference.region_mask * (dilate(object_mask, 1) if room is None else room))
+
+
+def strengthened(structure: Structure, severity_B: Tensor) -> Structure:
+    """Scale relief, outline and stain of structures, each within its range; 1 changes nothing."""
+    by = severity_B.view(-1, 1, 1, 1)
+    return replace(
+        structure,
+        relief=(structure.relief * by).clamp(-1, 1),
+        edge=(structure.edge * by).clamp(0, 1),
+        tint_alpha=(structure.tint_alpha * by).clamp(0, 1),
+    )
 
 
 def _appearance(
@@ -167,7 +225,14 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
 
 
 def _choose_reference(
-    draws: Draws, pool: CategoryPool, config: GenerateConfig, plan: Plan, target_index: Tensor, number_B: Tensor
+    draws: Draws,
+    pool: CategoryPool,
+    config: GenerateConfig,
+    plan: Plan,
+    target_index: Tensor,
+    number_B: Tensor,
+    room: Tensor | None,
+    severity_B: Tensor,
 ) -> tuple[Reference, Tensor, Tensor, Tensor]:
     """Place each target's reference: a real defect, a patch of another good image, or procedural structure.
 
@@ -176,7 +241,7 @@ def _choose_reference(
     """
     maps = maps_of(pool.normals, target_index)
     object_mask = mask_of(pool.normals.object_u8, target_index)
-    reference = _procedural_reference(draws, config, plan, maps, object_mask)
+    reference = _procedural_reference(draws, config, plan, maps, object_mask, room, severity_B)
     donor_index = draws.index(len(pool.normals))
     nothing = torch.zeros_like(object_mask)
     patch = foreign_reference(draws, Reference(*maps_of(pool.normals, donor_index), region_mask=nothing))
@@ -185,7 +250,7 @@ def _choose_reference(
     matrix = torch.eye(2, 3, device=target_index.device).expand(len(target_index), 2, 3)
     bend = torch.eye(21, device=target_index.device)[2:3].expand(len(target_index), 21)  # a window, no shifts
     if pool.base is not None:
-        real, base_index, placement, bent = real_reference(draws, pool, config, maps[0], object_mask, number_B)
+        real, base_index, placement, bent = real_reference(draws, pool, config, maps[0], object_mask, number_B, room)
         reference = real.where(plan.uses_base, reference)
         index = choose(plan.uses_base, base_index, index)
         matrix = choose(plan.uses_base, placement, matrix)
@@ -211,12 +276,31 @@ def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
     return choose(kept_B, (blur(source, sigma) + detail).clamp(-1, 1), source)
 
 
-def as_composed(target: Tensor, under: Tensor, fused: Tensor, region_mask: Tensor) -> Tensor:
+def as_composed(
+    target: Tensor, under: Tensor, fused: Tensor, region_mask: Tensor, opacity_B: Tensor | None = None
+) -> Tensor:
     """What composition will show at the model's size: soft at the region's border, grey where the target is."""
     mixed = torch.lerp(target, torch.lerp(under, fused, soft_alpha(region_mask, FEATHER)), region_mask)
+    if opacity_B is not None:
+        mixed = choose(opacity_B < 1, torch.lerp(target, mixed, opacity_B.view(-1, 1, 1, 1)), mixed)
     is_grey = (target.amax(dim=1) - target.amin(dim=1)).amax(dim=(1, 2)) == 0
     luminance = (mixed * constant(LUMINANCE, target.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     return choose(is_grey, luminance.expand_as(mixed), mixed)
+
+
+def draw_severity(config: GenerateConfig, category: str, indices: Sequence[int], number: int) -> Tensor:
+    """Strength of one defect of each image, float (B,); the same in all of its attempts, so that weak ones stay."""
+    low, high = config.severity
+    streams = [stream(config.seed, "severity", category, index, number) for index in indices]
+    return torch.tensor([low + (high - low) * float(torch.rand((), generator=one)) for one in streams])
+
+
+def _room(pool: CategoryPool, target_index: Tensor, before: Before | None) -> Tensor | None:
+    """Where a defect of each image may fall, binary float (B, 1, S, S); None for the object as ever."""
+    room = pool.room(target_index)
+    if before is None:
+        return room
+    return (mask_of(pool.normals.object_u8, target_index) if room is None else room) * (1 - before.taken)
 
 
 @torch.inference_mode()
@@ -227,6 +311,7 @@ def draw_candidates(
     category: str,
     indices: Sequence[int],
     attempt: int,
+    before: Before | None = None,
 ) -> Candidates:
     """Make one candidate for each image.
 
@@ -237,9 +322,11 @@ def draw_candidates(
         category: Its name, part of each image's random stream.
         indices: Numbers of the images within the category.
         attempt: 0 for the first candidate.
+        before: What the images hold already, for defects after the first.
     """
     device = pool.normals.color_u8.device
-    streams = [stream(config.seed, "image", category, index, attempt) for index in indices]
+    number = 0 if before is None else before.number
+    streams = [stream(config.seed, *defect_keys(category, index, attempt, number)) for index in indices]
     draws = Draws.from_streams(streams, columns=4096).to(device)
     plan = draw_plan(
         draws,
@@ -253,9 +340,14 @@ def draw_candidates(
         remove_real=config.remove_real,
     )
     target_index = draws.index(len(pool.normals))
+    target_index = target_index if before is None else before.target_index
     maps = maps_of(pool.normals, target_index)
-    numbers = torch.tensor(indices, device=device)
-    reference, reference_index, matrix, bend = _choose_reference(draws, pool, config, plan, target_index, numbers)
+    numbers = torch.tensor(indices, device=device) + number
+    severity = draw_severity(config, category, indices, number).to(device)
+    opacity = choose(plan.uses_base | plan.foreign, severity.clamp_max(1), torch.ones_like(severity))
+    reference, reference_index, matrix, bend = _choose_reference(
+        draws, pool, config, plan, target_index, numbers, _room(pool, target_index, before), severity
+    )
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
     level = draws.uniform(*config.levelling)
     color, donor = _appearance(draws, plan, pool, maps[0], reference, level)
@@ -266,10 +358,11 @@ def draw_candidates(
     shown = blends | ((plan.appearance == APPEARANCES.index("reference")) & plan.uses_base)
     source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
-    region = visible_region(maps[0], output.fused, reference.region_mask)
+    seen = choose(opacity < 1, torch.lerp(maps[0], output.fused, opacity.view(-1, 1, 1, 1)), output.fused)
+    region = visible_region(maps[0], seen, reference.region_mask)
     region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
     under = choose(blends, color, maps[0])
-    change = mean_change(maps[0], as_composed(maps[0], under, output.fused, region), region)
+    change = mean_change(maps[0], as_composed(maps[0], under, output.fused, region, opacity), region)
     return Candidates(
         plan=plan,
         target_index=target_index,
@@ -277,6 +370,8 @@ def draw_candidates(
         matrix=matrix,
         bend=bend,
         level=level,
+        severity=severity,
+        opacity=opacity,
         content=color,
         source=output.source,
         fusion_mask=output.fusion_mask,
@@ -290,16 +385,27 @@ def draw_candidates(
 
 
 def accepted_candidates(
-    model: Generator, pool: CategoryPool, config: GenerateConfig, category: str, indices: Sequence[int]
+    model: Generator,
+    pool: CategoryPool,
+    config: GenerateConfig,
+    category: str,
+    indices: Sequence[int],
+    before: Before | None = None,
 ) -> Candidates:
     """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept."""
 
     def draw(missing: Sequence[int], attempt: int) -> Candidates:
-        return draw_candidates(model, pool, config, category, missing, attempt)
+        held = None if before is None else before[[indices.index(index) for index in missing]]
+        return draw_candidates(model, pool, config, category, missing, attempt, held)
 
     return until_accepted(draw, combine, indices, config.max_attempts)
 
 
-def defect_seed(seed: int, category: str, index: int, attempt: int) -> int:
-    """Seed of the stream that a defect image came from, as the manifest records it."""
-    return derive(seed, "image", category, index, attempt)
+def defect_keys(category: str, index: int, attempt: int, number: int = 0) -> tuple[str | int, ...]:
+    """Keys of a defect's stream: its image, the attempt, and its number within the image where that is not 0."""
+    return ("image", category, index, attempt, *(("part", number) if number else ()))
+
+
+def defect_seed(seed: int, category: str, index: int, attempt: int, number: int = 0) -> int:
+    """Seed of the stream that a defect came from, as the manifest records it."""
+    return derive(seed, *defect_keys(category, index, attempt, number))

@@ -22,12 +22,20 @@ class CategoryPool:
         base: Real defects, or None.
         symmetry: Moves that keep the product's look.
         base_kind: Defect type of each real defect as a number from 0, long (len(base),), on the CPU; None without any.
+        allowed_u8: Where each good image may change, uint8 (len(normals), 1, S, S), 255 allowed; None for everywhere.
     """
 
     normals: ImageSet
     base: ImageSet | None
     symmetry: Symmetry
     base_kind: Tensor | None = None
+    allowed_u8: Tensor | None = None
+
+    def room(self, index: Tensor) -> Tensor | None:
+        """Where chosen good images may change, on the object, binary float (B, 1, S, S); None without a limit."""
+        if self.allowed_u8 is None:
+            return None
+        return mask_of(self.normals.object_u8, index) * mask_of(self.allowed_u8, index)
 
 
 def pick_by_kind(draws: Draws, kind: Tensor, number_B: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -15,17 +15,33 @@ from torch import Tensor
 from anomalyhybrid.data.files import append_text, make_folder
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import GOOD, Record
-from anomalyhybrid.generation.compose import Composed, at_native_size, carried, compose, native_tensor, pasted, resized
+from anomalyhybrid.data.regions_of_interest import Areas
+from anomalyhybrid.errors import DataError
+from anomalyhybrid.generation.compose import (
+    Composed,
+    at_native_size,
+    carried,
+    compose,
+    joined,
+    native_tensor,
+    pasted,
+    resized,
+)
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
 from anomalyhybrid.generation.normals import RedrawnNormals, normal_seed
 from anomalyhybrid.generation.pipeline import Candidates, defect_seed
+from anomalyhybrid.generation.several import Defects, asked_defects
 from anomalyhybrid.manipulate.operations import OPERATIONS
 from anomalyhybrid.manipulate.policy import APPEARANCES, FOREIGN, procedural_name
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.structures import KINDS
 from anomalyhybrid.ops.warp import bent_grid, sample
 from anomalyhybrid.types import DecoderOutput
+
+COMBINED = "combined"
+"""Name of an image's defects where they are of several types."""
+NO_LIMIT = Areas()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +56,7 @@ class SetWriter:
         base: Records of the real defects, in the pool's order.
         config: Settings of the set.
         model_sha256: Of the generator's file.
+        areas: Where defects may fall.
     """
 
     folder: Path
@@ -49,6 +66,7 @@ class SetWriter:
     base: Sequence[Record]
     config: GenerateConfig
     model_sha256: str
+    areas: Areas = NO_LIMIT
 
     def defect_id(self, index: int) -> str:
         """Id of a defect image."""
@@ -59,69 +77,120 @@ class SetWriter:
         return f"{self.category}_n{index:06d}"
 
     def write_defects(
-        self, candidates: Candidates, colors_u8: Tensor, indices: Sequence[int], only: str | None = None
+        self, found: Sequence[Defects], colors_u8: Tensor, indices: Sequence[int], only: str | None = None
     ) -> list[Row]:
-        """Finish and write candidates, or the one whose id is given.
+        """Finish and write candidates, or those of the one image whose id is given.
 
         Args:
-            candidates: On the CPU.
+            found: First, second, ... defects of the images, on the CPU.
             colors_u8: Targets at the model's size, uint8 (B, 3, S, S).
             indices: Numbers of the images within the category.
             only: Id of the one image to write.
+
+        Raises:
+            DataError: A region of interest is too thin for a defect at the image's own size; a file cannot be written.
         """
         positions = [p for p, index in enumerate(indices) if only in (None, self.defect_id(index))]
 
         def finish(position: int) -> Row:
-            return self._write_defect(candidates, colors_u8[position : position + 1], position, indices[position])
+            return self._write_defect(found, colors_u8[position : position + 1], position, indices[position])
 
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
             return list(threads.map(finish, positions))
 
-    def _write_defect(self, candidates: Candidates, color_u8: Tensor, position: int, index: int) -> Row:
-        one = slice(position, position + 1)
-        plan = candidates.plan
-        target = self.normals[int(candidates.target_index[position])]
-        uses_base = bool(plan.uses_base[position])
-        donors = self.base if uses_base else self.normals
-        donor = donors[int(candidates.reference_index[position])]
-        operation = OPERATIONS[int(plan.operation[position])]
-        appearance = APPEARANCES[int(plan.appearance[position])]
-        kind = int(plan.kind[position])
+    def _write_defect(self, found: Sequence[Defects], color_u8: Tensor, position: int, index: int) -> Row:
+        target = self.normals[int(found[0].candidates.target_index[position])]
         pixels = load_image(target.path).pixels
-        content = self._native_content(candidates, signed_from_u8(color_u8), position, pixels, donor)
-        output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
-        generated = at_native_size(output, content, candidates.content[one])
-        under = content if appearance == "blend" else None
-        composed = compose(pixels, generated, candidates.region_mask[one], self.config.composition, under=under)
-        foreign = bool(plan.foreign[position])
-        named = FOREIGN if foreign else procedural_name(kind, operation, appearance)
-        defect = donor.defect if uses_base else named
+        allowed = self.areas.allowed(target, pixels.shape[:2]) if self.areas else None
+        finished: list[tuple[Composed, dict[str, Any]]] = []
+        for defects in found:
+            if position not in defects.positions:
+                continue
+            place = defects.positions.index(position)
+            composed = self._composed(defects.candidates, color_u8, place, pixels, allowed)
+            if composed.label_mask.any():  # else no room is left for it at the image's own size
+                finished.append((composed, self.about(defects, place, index, target, composed)))
+                allowed = ~composed.label_mask if allowed is None else allowed & ~composed.label_mask
+        if not finished:
+            raise DataError(f"the allowed region of {target.relative} is too thin for a defect; give a larger one")
+        whole, parts = joined(pixels, [part for part, _ in finished]), [about for _, about in finished]
+        names = {about["defect"] for about in parts}
+        defect = names.pop() if len(names) == 1 else COMBINED
         image_id = self.defect_id(index)
         image, label = self._paths(image_id, f"test/{defect}", f"ground_truth/{defect}/{image_id}_mask.png")
-        self._save_pair(self.folder / image, self.folder / cast(str, label), composed)
-        from_donor = uses_base or foreign or appearance == "reference"
+        self._save_pair(self.folder / image, self.folder / cast(str, label), whole)
+        own = parts[0] | {
+            "defect": defect,
+            "mask_area": int(whole.label_mask.sum()),
+            "change_inside": round(whole.change_inside, 3),
+            "accepted": all(about["accepted"] for about in parts),
+        }
+        if self.config.has_parts:
+            own |= {"severity": None, "parts": parts, "defects_asked": asked_defects(self.config, self.category, index)}
         return Row(
             id=image_id,
             image=image,
             label_mask=label,
             category=self.category,
-            defect=defect,
             target=target.relative,
-            reference=donor.relative if from_donor and appearance != "target" else target.relative,
-            decoder=self.config.decoders[int(plan.decoder[position])],
-            operation=operation + ("+tps" if bool(plan.then_tps[position]) and operation != "tps" else ""),
-            appearance=appearance,
             composition=self.config.composition,
-            seed=defect_seed(self.config.seed, self.category, index, int(candidates.attempt[position])),
             model_sha256=self.model_sha256,
-            changed_outside=composed.changed_outside,
-            mask_area=int(composed.label_mask.sum()),
-            change_inside=round(composed.change_inside, 3),
-            structure=donor.relative if uses_base or foreign else f"procedural:{KINDS[kind]}",
-            fusion_mask=round(float(candidates.fusion_mask[position].mean()), 4),
-            attempt=int(candidates.attempt[position]),
-            accepted=composed.change_inside >= self.config.min_change and bool(candidates.accepted[position]),
+            changed_outside=whole.changed_outside,
+            **own,
         )
+
+    def _composed(
+        self, candidates: Candidates, color_u8: Tensor, position: int, pixels: np.ndarray, allowed: np.ndarray | None
+    ) -> Composed:
+        """One defect at the target's own size, on the target alone."""
+        one = slice(position, position + 1)
+        appearance = APPEARANCES[int(candidates.plan.appearance[position])]
+        content = self._native_content(candidates, signed_from_u8(color_u8), position, pixels)
+        output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
+        return compose(
+            pixels,
+            at_native_size(output, content, candidates.content[one]),
+            candidates.region_mask[one],
+            self.config.composition,
+            under=content if appearance == "blend" else None,
+            allowed=allowed,
+            opacity=float(candidates.opacity[position]),
+        )
+
+    def _donor(self, candidates: Candidates, position: int) -> Record:
+        """The image that the reference is taken from."""
+        donors = self.base if bool(candidates.plan.uses_base[position]) else self.normals
+        return donors[int(candidates.reference_index[position])]
+
+    def about(self, defects: Defects, position: int, index: int, target: Record, composed: Composed) -> dict[str, Any]:
+        """A row's entries that belong to one defect."""
+        candidates, plan = defects.candidates, defects.candidates.plan
+        uses_base, foreign = bool(plan.uses_base[position]), bool(plan.foreign[position])
+        donor = self._donor(candidates, position)
+        operation = OPERATIONS[int(plan.operation[position])]
+        appearance = APPEARANCES[int(plan.appearance[position])]
+        kind = int(plan.kind[position])
+        named = FOREIGN if foreign else procedural_name(kind, operation, appearance)
+        from_donor = uses_base or foreign or appearance == "reference"
+        attempt = int(candidates.attempt[position])
+        about: dict[str, Any] = {
+            "defect": donor.defect if uses_base else named,
+            "reference": donor.relative if from_donor and appearance != "target" else target.relative,
+            "decoder": self.config.decoders[int(plan.decoder[position])],
+            "operation": operation + ("+tps" if bool(plan.then_tps[position]) and operation != "tps" else ""),
+            "appearance": appearance,
+            "seed": defect_seed(self.config.seed, self.category, index, attempt, defects.number),
+            "mask_area": int(composed.label_mask.sum()),
+            "change_inside": round(composed.change_inside, 3),
+            "structure": donor.relative if uses_base or foreign else f"procedural:{KINDS[kind]}",
+            "fusion_mask": round(float(candidates.fusion_mask[position].mean()), 4),
+            "attempt": attempt,
+            "accepted": composed.change_inside >= self.config.min_change and bool(candidates.accepted[position]),
+        }
+        if self.config.severity != (1.0, 1.0):
+            strength = candidates.opacity if uses_base or foreign else candidates.severity
+            about["severity"] = round(float(strength[position]), 4)
+        return about
 
     @staticmethod
     def _save_pair(image: Path, label: Path, composed: Composed) -> None:
@@ -134,9 +203,7 @@ class SetWriter:
                 path.unlink(missing_ok=True)
             raise
 
-    def _native_content(
-        self, candidates: Candidates, color: Tensor, position: int, pixels: np.ndarray, donor: Record
-    ) -> Tensor:
+    def _native_content(self, candidates: Candidates, color: Tensor, position: int, pixels: np.ndarray) -> Tensor:
         """C_r at the target's own size, float (1, 3, H, W): native pixels wherever a file has them."""
         one = slice(position, position + 1)
         appearance = APPEARANCES[int(candidates.plan.appearance[position])]
@@ -147,7 +214,7 @@ class SetWriter:
             return native
         if not uses_base and appearance == "blend":  # painted at the model's size: carry the change over
             return carried(native, candidates.content[one], color)
-        reference = native_tensor(load_image(donor.path).pixels)
+        reference = native_tensor(load_image(self._donor(candidates, position).path).pixels)
         if not uses_base:
             return resized(reference, height, width)
         warped = sample(reference, bent_grid(candidates.matrix[one], candidates.bend[one], height, width))

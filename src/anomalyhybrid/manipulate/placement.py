@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -67,7 +69,17 @@ def draw_bend(draws: Draws, region_mask: Tensor, share: float, shift: float) -> 
     return torch.cat([centre, radius[:, None], shifts], dim=1)
 
 
-def _candidate(draws: Draws, allowed: Tensor, object_mask: Tensor, region_mask: Tensor, free: bool) -> Tensor:
+def _limited(turn: Tensor, flip: Tensor, any_turn: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """Keep random turns, float (B,) in radians, within ``limit`` radians; both flips at once are half a turn."""
+    flip = torch.where((flip == -1).all(dim=1, keepdim=True), torch.ones_like(flip), flip)
+    centred = torch.remainder(turn + torch.pi, 2 * torch.pi) - torch.pi
+    near = torch.remainder(turn + torch.pi / 2, torch.pi) - torch.pi / 2  # without the half turn
+    return torch.where(any_turn, centred * (limit / torch.pi), near.clamp(-limit, limit)), flip
+
+
+def _candidate(
+    draws: Draws, allowed: Tensor, object_mask: Tensor, region_mask: Tensor, free: bool, limit: float
+) -> Tensor:
     """Draw one placement for each sample, float (B, 2, 3).
 
     Kept placements turn and flip the whole reference about the image's centre, as far as the product's symmetry
@@ -78,6 +90,8 @@ def _candidate(draws: Draws, allowed: Tensor, object_mask: Tensor, region_mask: 
     half = torch.where(draws.happens(0.5) & allowed[:, 2], torch.pi, 0.0)
     turn = torch.where(allowed[:, 3], draws.uniform(0, 2 * torch.pi), half + draws.normals(1)[:, 0] * 0.06)
     flip = torch.stack([flip_x, flip_y], dim=1)
+    if limit < torch.pi:
+        turn, flip = _limited(turn, flip, allowed[:, 3], limit)
     shift = draws.normals(2) * 0.02
     point = object_point(draws, object_mask)
     if not free:
@@ -118,6 +132,7 @@ def suit_placement(
     reference_object: Tensor,
     region_mask: Tensor,
     free_share: float = 0.5,
+    most_turn: float = 180.0,
 ) -> Tensor:
     """Choose for each reference the placement whose surroundings suit it best, with some chance left.
 
@@ -130,6 +145,7 @@ def suit_placement(
         reference_object: Object mask of the reference, float (B, 1, H, W).
         region_mask: Of the reference, float (B, 1, H, W).
         free_share: Share of candidates that leave the reference's own place.
+        most_turn: Degrees that random turns keep within; 180 leaves them to the symmetries.
 
     Returns:
         Maps from the target's to the reference's coordinates, float (B, 2, 3).
@@ -142,9 +158,22 @@ def suit_placement(
     allowed = torch.tensor(flags, dtype=torch.bool, device=target.device)
     matrices, scores = [], []
     for index in range(CANDIDATES):
-        matrix = _candidate(draws, allowed, small[1], region, free=index < free_share * CANDIDATES)
+        matrix = _candidate(draws, allowed, small[1], region, index < free_share * CANDIDATES, math.radians(most_turn))
         misfit = _misfit(matrix, small[0], small[1], small[2], region, off_before)
         matrices.append(matrix)
         scores.append(misfit - 0.02 * torch.log(-torch.log(draws.uniform(1e-6, 1 - 1e-6))).neg())
     best = torch.stack(scores, dim=1).argmin(dim=1)
     return torch.stack(matrices, dim=1)[torch.arange(len(best), device=best.device), best]
+
+
+def moved_into(draws: Draws, room: Tensor, region_mask: Tensor) -> Tensor:
+    """Shift references so that one point of each region falls into the room, float (B, 2, 3).
+
+    Args:
+        draws: Random rows.
+        room: Where the target may change, not empty, binary float (B, 1, H, W).
+        region_mask: Of the reference, not empty, binary float (B, 1, H, W).
+    """
+    shift = object_point(draws, room) - object_point(draws, region_mask)
+    same, straight = torch.ones_like(shift), torch.zeros_like(shift[:, 0])
+    return similarity_matrix(same[:, 0], straight, shift, same)

@@ -96,7 +96,7 @@ class HybridJob:
     def _write(self, index: int, parents: Parents, output: DecoderOutput, silhouette: Tensor) -> HybridRow:
         target = load_image(parents.target.path).pixels
         reference, own = native_tensor(load_image(parents.reference.path).pixels), native_tensor(target)
-        region = native_region(silhouette, *own.shape[-2:])
+        region = native_region(silhouette, own.shape[-2], own.shape[-1])
         hybrid = hybrid_at_native_size(output, reference, own, region, self.config)
         pixels = from_rgb_float(unit_from_signed(hybrid)[0].permute(1, 2, 0).contiguous().numpy(), target)
         inside = region[0, 0].numpy() > 0

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet, load_image_set
 from anomalyhybrid.conditions.measured import MEASURED, MeasuredDepth
+from anomalyhybrid.data.files import raise_problems
+from anomalyhybrid.data.loading import load_image
 from anomalyhybrid.data.records import Record
+from anomalyhybrid.data.regions_of_interest import Areas, allowed_at_model_size, read_areas
 from anomalyhybrid.errors import ConfigError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import Row
 from anomalyhybrid.generation.normals import redraw_normals
-from anomalyhybrid.generation.pipeline import accepted_candidates, combine
 from anomalyhybrid.generation.pool import CategoryPool
+from anomalyhybrid.generation.preview import preview_cells
+from anomalyhybrid.generation.quality import LEAST_AREA
+from anomalyhybrid.generation.several import draw_defects
 from anomalyhybrid.generation.writer import SetWriter
 from anomalyhybrid.manipulate.symmetry import symmetry_of
 from anomalyhybrid.models.generator import Generator, load_generator
@@ -106,10 +112,16 @@ class Job:
         if not is_defect:
             drawn = redraw_normals(self.model.generator, pool, self.config, category, indices).cpu()
             return lambda: writer.write_normals(drawn, indices, only)
-        found = accepted_candidates(self.model.generator, pool, self.config, category, indices)
-        colors = pool.normals.color_u8[found.target_index].cpu()
-        candidates = combine(Tensor.cpu, found)
-        return lambda: writer.write_defects(candidates, colors, indices, only)
+        found = draw_defects(self.model.generator, pool, self.config, category, indices)
+        colors = pool.normals.color_u8[found[0].candidates.target_index].cpu()
+        on_cpu = [defects.cpu() for defects in found]
+        return lambda: writer.write_defects(on_cpu, colors, indices, only)
+
+    def preview(self, category: str, indices: Sequence[int]) -> list[np.ndarray]:
+        """Generate defects at the model's size and show them, uint8 (H, W, 3) each; nothing is written."""
+        pool = self.pools[category]
+        found = draw_defects(self.model.generator, pool, self.config, category, indices)
+        return preview_cells(pool, self.writers[category], found, indices)
 
 
 def extractors_of(
@@ -166,7 +178,47 @@ def category_pool(normals: ImageSet, base: ImageSet | None, records: Sequence[Re
     return CategoryPool(normals=normals, base=base, symmetry=symmetry_of(normals.color_u8), base_kind=kinds)
 
 
-def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cache: Path) -> dict[str, CategoryPool]:
+def with_areas(pool: CategoryPool, areas: Areas, records: Sequence[Record]) -> CategoryPool:
+    """Say where each good image of a pool may change.
+
+    Args:
+        pool: Images of one category.
+        areas: Where defects may fall.
+        records: Of the good images, in their order.
+
+    Raises:
+        DataError: A mask does not fit its image, or an image is left with no room for a defect.
+    """
+    if not areas:
+        return pool
+    size = pool.normals.color_u8.shape[-1]
+
+    def load(record: Record) -> tuple[np.ndarray, int, int]:
+        shape = load_image(record.path).pixels.shape
+        allowed = areas.allowed(record, (shape[0], shape[1]))
+        return allowed_at_model_size(allowed, size), int(allowed.sum()), allowed.size
+
+    with ThreadPoolExecutor() as threads:
+        loaded = list(threads.map(load, records))
+    squeezed = torch.from_numpy(np.stack([one for one, _, _ in loaded]))[:, None]
+    allowed_u8 = squeezed.to(torch.uint8).to(pool.normals.color_u8.device) * 255
+    rooms = ((pool.normals.object_u8 > 127) & (allowed_u8 > 127)).sum(dim=(1, 2, 3)).tolist()
+    raise_problems(
+        f"--roi and --forbid leave {sum(room < LEAST_AREA for room in rooms)} of {len(records)} images no room for a "
+        f"defect; widen them, or leave these images out. At the model's {size}x{size} a defect needs {LEAST_AREA} "
+        "whole pixels on the product:",
+        [
+            f"{record.relative}: {native} of {whole} pixels are allowed, {room} on the product at the model's size"
+            for record, (_, native, whole), room in zip(records, loaded, rooms, strict=True)
+            if room < LEAST_AREA
+        ],
+    )
+    return replace(pool, allowed_u8=allowed_u8)
+
+
+def _category_pools(
+    model: Model, sources: Sources, config: GenerateConfig, cache: Path, areas: Areas
+) -> dict[str, CategoryPool]:
     """Load images and maps of each category onto the device."""
     edge, depth = extractors_of(model, config.edge_weights, config.depth_weights)
     size = int(model.metadata["size"])
@@ -178,9 +230,10 @@ def _category_pools(model: Model, sources: Sources, config: GenerateConfig, cach
 
     pools = {}
     for category in sources.categories:
-        normals = load([record for record in sources.normals if record.category == category])
+        good = [record for record in sources.normals if record.category == category]
         base = [record for record in sources.base if record.category == category]
-        pools[category] = category_pool(normals, load(base) if base else None, base)
+        pool = category_pool(load(good), load(base) if base else None, base)
+        pools[category] = with_areas(pool, areas, good)
     return pools
 
 
@@ -188,12 +241,14 @@ def prepare_job(model: Model, sources: Sources, config: GenerateConfig, folder: 
     """Load everything onto the device.
 
     Raises:
-        ConfigError: The generator lacks a decoder that is asked for.
+        ConfigError: The generator lacks a decoder that is asked for, or polygons are none.
+        DataError: Regions of interest do not fit the images, or leave one no room.
         WeightsError: The generator gives no pictures, or the extractors are not those that it was trained with.
     """
     check_gives_color(model)
     check_decoders(model, config.decoders, "generate")
-    pools = _category_pools(model, sources, config, condition_folder(cache))
+    areas = read_areas(config.roi, config.forbid, sources.normals)
+    pools = _category_pools(model, sources, config, condition_folder(cache), areas)
     model.generator.to(best_device())
     alone = len(sources.categories) == 1
     writers = {
@@ -205,6 +260,7 @@ def prepare_job(model: Model, sources: Sources, config: GenerateConfig, folder: 
             base=[record for record in sources.base if record.category == category],
             config=config,
             model_sha256=model.sha256,
+            areas=areas,
         )
         for category in sources.categories
     }

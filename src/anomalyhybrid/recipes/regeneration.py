@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 from anomalyhybrid.data.files import make_folder, resolve_inside
+from anomalyhybrid.data.regions_of_interest import read_areas
 from anomalyhybrid.errors import DataError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, read_rows
 from anomalyhybrid.recipes.description import data_sha256
+from anomalyhybrid.recipes.generation import AREAS
 from anomalyhybrid.recipes.job import load_model, prepare_job
 from anomalyhybrid.recipes.sources import Announce, read_sources
 
@@ -55,6 +57,10 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
             f"the images in {', '.join(str(path) for paths in folders.values() for path in paths)} are not those that "
             f"{dataset} was made from (some are missing, new or changed); put the same ones back"
         )
+    areas = read_areas(config.roi, config.forbid, sources.normals)
+    if areas and areas.sha256(sources.normals) != description.get(AREAS):
+        given = " and ".join(path for path in (config.roi, config.forbid) if path)
+        raise DataError(f"{given} do not hold the regions that {dataset} was made with; put the same ones back")
     make_folder(out)
     job = prepare_job(model, sources, config, out, None)
     for category, is_defect, indices in job.chunks():
