@@ -163,7 +163,8 @@ def test_what_is_given_counts_though_it_is_the_default_elsewhere(tmp_path: Path,
     )
     assert command("generate", color, "--out", tmp_path / "b", "--config", tmp_path / "settings.yaml") == 0
     assert read_dataset(tmp_path / "b")["config"] | {"decoders": 0} == {
-        "count": 4, "decoders": 0, "classes": ["nut", "plate"], "background": "target", "target_depth": "silhouette", "min_change": 6.5,
+        "count": 4, "decoders": 0, "classes": ["nut", "plate"], "background": "target",
+        "target_depth": "silhouette", "min_change": 6.5,
         "seed": 0, "edge_weights": "", "depth_weights": "",
     }  # fmt: skip
 
