@@ -251,6 +251,9 @@ def test_a_manifest_or_description_that_is_none_is_named(tmp_path: Path, one_cat
     (tmp_path / MANIFEST).write_text(lines[0] + lines[1][:40] + "\n" + lines[2])
     with pytest.raises(DataError, match="line 2 is not a manifest row"):
         read_rows(tmp_path)
+    (tmp_path / MANIFEST).write_text(lines[0] + '{"id": "whole, but no row"}\n')
+    with pytest.raises(DataError, match="line 2 is not a manifest row"):
+        read_rows(tmp_path)
     (tmp_path / DATASET).write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
         read_dataset(tmp_path)

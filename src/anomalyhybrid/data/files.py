@@ -8,10 +8,13 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from anomalyhybrid.errors import DataError
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Endings that are read, in any case."""
@@ -280,6 +283,28 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise _write_error(path, error) from error
     return path
+
+
+def read_json_lines(path: Path, make: Callable[..., T], what: str) -> list[T]:
+    """Read a file of one JSON object a line; a half-written last line of a killed run, which is no JSON, is left out.
+
+    Args:
+        path: The file; must exist.
+        make: Makes a row of an object's entries, as keywords.
+        what: What a line is, for the message.
+
+    Raises:
+        DataError: A line that is not one.
+    """
+    lines, rows = path.read_text(encoding="utf-8").splitlines(), []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(make(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError, DataError) as error:
+            if number == len(lines) and isinstance(error, json.JSONDecodeError):
+                break
+            raise DataError(f"{path}, line {number} is not {what} ({error})") from error
+    return rows
 
 
 def append_text(path: Path, text: str) -> None:

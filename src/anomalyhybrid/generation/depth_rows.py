@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from anomalyhybrid.data.files import append_text, resolve_inside, write_text_atomic
+from anomalyhybrid.data.files import append_text, read_json_lines, resolve_inside, write_text_atomic
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.depth_config import SIGNS
 from anomalyhybrid.generation.depth_profile import SOURCES
@@ -56,18 +57,14 @@ def read_depth_rows(dataset: Path) -> list[DepthRow]:
     path = dataset / DEPTH_ROWS
     if not path.is_file():
         raise DataError(f"{dataset} holds no {DEPTH_ROWS}; give the folder of a set generated with depth")
-    lines, rows = path.read_text().splitlines(), []
-    for number, line in enumerate(lines):
-        try:
-            row = DepthRow(**json.loads(line))
-            for name in (row.depth, row.preview):
-                resolve_inside(dataset, name)
-        except (json.JSONDecodeError, TypeError, DataError) as error:
-            if number == len(lines) - 1 and isinstance(error, json.JSONDecodeError):
-                break
-            raise DataError(f"{path}, line {number + 1} is not a depth row ({error})") from error
-        rows.append(row)
-    return rows
+
+    def make(**entries: Any) -> DepthRow:
+        row = DepthRow(**entries)
+        for name in (row.depth, row.preview):
+            resolve_inside(dataset, name)
+        return row
+
+    return read_json_lines(path, make, "a depth row")
 
 
 def write_depth_rows(dataset: Path, rows: Sequence[DepthRow]) -> None:

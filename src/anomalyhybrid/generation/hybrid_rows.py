@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from anomalyhybrid.data.files import raise_problems
+from anomalyhybrid.data.files import raise_problems, read_json_lines
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.hybrids import ListedPair
 from anomalyhybrid.generation.manifest import MANIFEST, Row
@@ -40,16 +39,7 @@ def read_hybrid_rows(dataset: Path) -> list[HybridRow]:
     path = Path(dataset) / MANIFEST
     if not path.is_file():
         raise DataError(f"{dataset} holds no {MANIFEST}; give the folder of a set of hybrids")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for number, line in enumerate(lines):
-        try:
-            rows.append(HybridRow(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
-            if number == len(lines) - 1 and isinstance(error, json.JSONDecodeError):
-                break
-            raise DataError(f"{path}, line {number + 1} is no row of a hybrid ({error})") from error
-    return rows
+    return read_json_lines(path, HybridRow, "a row of a hybrid")
 
 
 def read_pairs(path: Path) -> list[ListedPair]:

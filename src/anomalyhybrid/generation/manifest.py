@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from anomalyhybrid.data.files import write_text_atomic
+from anomalyhybrid.data.files import read_json_lines, write_text_atomic
 from anomalyhybrid.errors import DataError
 
 MANIFEST = "manifest.jsonl"
@@ -72,16 +72,7 @@ def read_rows(dataset: Path) -> list[Row]:
     path = dataset / MANIFEST
     if not path.is_file():
         raise DataError(f"{dataset} holds no {MANIFEST}; give the folder of a generated set")
-    lines = path.read_text().splitlines()
-    rows = []
-    for number, line in enumerate(lines):
-        try:
-            rows.append(Row(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
-            if number == len(lines) - 1:
-                break
-            raise DataError(f"{path}, line {number + 1} is not a manifest row ({error})") from error
-    return rows
+    return read_json_lines(path, Row, "a manifest row")
 
 
 def write_rows(dataset: Path, rows: Sequence[Row]) -> None:

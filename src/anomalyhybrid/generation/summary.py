@@ -20,6 +20,10 @@ def summarise(rows: Sequence[Row]) -> dict:
             entry["images_changed_outside"] = sum(row.changed_outside > 0 for row in defects)
             entry["share_changed_over_6"] = round(sum(row.change_inside > 6 for row in defects) / len(defects), 4)
             entry["not_accepted"] = sum(not row.accepted for row in defects)
+            several = [row for row in defects if row.defects_asked]
+            if several:
+                fewer = sum(len(row.parts or ()) < (row.defects_asked or 0) for row in several)
+                entry["images_with_fewer_defects_than_asked"] = fewer
             entry["mean_mask_area"] = round(sum(row.mask_area for row in defects) / len(defects), 1)
             for decoder in dict.fromkeys(row.decoder for row in defects):
                 values = [row.fusion_mask for row in defects if row.decoder == decoder]
