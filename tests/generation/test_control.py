@@ -21,7 +21,7 @@ from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.generation.compose import compose, native_tensor
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST
-from anomalyhybrid.generation.pipeline import strengthened
+from anomalyhybrid.generation.references import strengthened
 from anomalyhybrid.manipulate.placement import moved_into, suit_placement
 from anomalyhybrid.manipulate.reference import place
 from anomalyhybrid.manipulate.symmetry import Symmetry

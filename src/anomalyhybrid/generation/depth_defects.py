@@ -19,12 +19,11 @@ from anomalyhybrid.generation.pipeline import (
     MARGIN,
     as_composed,  # what composition shows must be one function for both kinds of set
     own_detail,
-    place_structure,
-    real_reference,
     redraw,
 )
 from anomalyhybrid.generation.pool import maps_of, mask_of
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
+from anomalyhybrid.generation.references import place_structure, real_reference
 from anomalyhybrid.manipulate import operations
 from anomalyhybrid.manipulate.placement import lit_part
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, from_structure, levelled, place

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.pipeline import own_detail, place_structure, redraw
+from anomalyhybrid.generation.pipeline import own_detail, redraw
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
+from anomalyhybrid.generation.references import place_structure
 from anomalyhybrid.manipulate.placement import lit_part
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
