@@ -15,7 +15,7 @@ Every image shows a pothole, so there is no good one. These rules follow:
   two thirds test. The sorted third would be one recording alone. `--split-seed` is the same for all steps.
 - `train` learns from the third with `cut_out`: depth inside its potholes is left out of every term.
 - Targets are the third itself. A target's own pothole and a margin are taken off the place where a new one may lie
-  (`_clear_of_defects`); `measure` counts pixels of own potholes that changed. The label mask shows both.
+  (`clear_of_defects`); `measure` counts pixels of own potholes that changed. The label mask shows both.
 - Heights are drawn from what the third's own potholes measure against their surroundings.
 - Detectors are trained without good images (`good_share` 0): the pixels outside the masks are the good ones. The third
   itself is in the training set of every method.
@@ -52,10 +52,7 @@ from anomalyhybrid.evaluation.segmenter import SegmenterConfig
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
 from anomalyhybrid.generation.depth_rows import DepthRow, read_depth_rows
 from anomalyhybrid.generation.manifest import Row, read_rows
-from anomalyhybrid.recipes.depth_generation import (
-    _clear_of_defects,  # pyright: ignore[reportPrivateUsage]  # CropPaste keeps clear of what ours keeps clear of
-    generate_depth,
-)
+from anomalyhybrid.recipes.depth_generation import clear_of_defects, generate_depth
 from anomalyhybrid.recipes.depth_training import train_depth
 from anomalyhybrid.recipes.evaluation.depth_data import DepthMaps, near_map
 from anomalyhybrid.recipes.evaluation.depth_detection import NO_GOOD_IMAGE, detect_with_depth
@@ -266,7 +263,7 @@ def pasted_samples(base: DepthImages, kinds: tuple[str, ...], count: int, seed: 
     One call a target, so that the target of each image is known. Where no place is left `crop_paste_depth` falls
     back to the defect's own one.
     """
-    clear, total, parts = _clear_of_defects(base.images), len(base), []
+    clear, total, parts = clear_of_defects(base.images), len(base), []
     kind = torch.zeros(total, dtype=torch.long, device=base.near.device)
     for number in range(total):
         share = count * (number + 1) // total - count * number // total

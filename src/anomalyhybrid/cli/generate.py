@@ -132,7 +132,7 @@ def generate(
         resume: Make only the images that are still missing; the result is as if it had never stopped.
         skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
         cache: Folder for edge and depth maps; by default the user's cache folder.
-        preview: Draw so many candidates at the model's size, in seconds, as one sheet preview.png in --out, and no set.
+        preview: Draw so many candidates at the model's size as one sheet preview.png in --out, and no set.
         config: YAML file with any of these settings; flags win over it.
     """
     for group in (settings, hybrids, deep):

@@ -26,7 +26,7 @@ from anomalyhybrid.errors import DataError
 SAME_ASPECT = 1.05
 """Ratio of two aspects up to which squeezing both to the model's square looks the same."""
 COLOURLESS = 4
-"""Largest difference between channels, of 255, of a grey picture stored as colour (as in `prepare`)."""
+"""Largest difference between channels, of 255, of a grey picture stored as colour."""
 FAR = 16
 """A defect is far off the object when the object grown by the image's side over this does not reach it."""
 _SIDE = 256  # of the squeezed image on which the object is sought

@@ -83,13 +83,14 @@ def read_eyecandies(root: Path, *, defects_alone: bool = False) -> DataFolder:
     return read_categories(
         root,
         categories,
-        _read_category,
+        read_category,
         layout="eyecandies",
         fault="the files of some samples are not complete; mend or remove these:",
     )
 
 
-def _read_category(category: Path, root: Path) -> Found:
+def read_category(category: Path, root: Path) -> Found:
+    """Read one category: ``(records, problems, paths left alone)``."""
     images, folders, others = list_folder(category)
     ignored = images + others + [folder for folder in folders if folder.name not in _SPLITS]
     sides: dict[str, dict[str, _Sample]] = {}

@@ -54,11 +54,11 @@ def read_loosely(root: Path, *, base_set: bool = False) -> tuple[DataFolder, lis
 def _walk(root: Path, base_set: bool) -> _Walk | None:
     """The category folders of a root and their reader, in the order in which ``read_data`` looks."""
     if folders := mvtec_3d.mvtec_3d_folders(root, defects_alone=base_set):
-        return folders, mvtec_3d._read_category, "mvtec_3d"
+        return folders, mvtec_3d.read_category, "mvtec_3d"
     if folders := eyecandies.eyecandies_folders(root, defects_alone=base_set):
-        return folders, eyecandies._read_category, "eyecandies"
+        return folders, eyecandies.read_category, "eyecandies"
     if folders := rgb_depth.rgb_depth_folders(root):
-        return folders, rgb_depth._read_category, "rgb_depth"
+        return folders, rgb_depth.read_category, "rgb_depth"
     single = mvtec_ad.is_category(root, defects_alone=base_set)
     folders = [root] if single else mvtec_ad.category_folders(root, defects_alone=base_set)
-    return (folders, partial(mvtec_ad._read_category, defects_alone=base_set), "mvtec_ad") if folders else None
+    return (folders, partial(mvtec_ad.read_category, defects_alone=base_set), "mvtec_ad") if folders else None

@@ -64,7 +64,7 @@ def read_mvtec_3d(root: Path, *, defects_alone: bool = False) -> DataFolder:
         )
 
     def read(category: Path, root: Path) -> Found:
-        found = _read_category(category, root)
+        found = read_category(category, root)
         if not defects_alone and not any(record.is_good and record.split == "train" for record in found[0]):
             raise DataError(f"{category / 'train' / GOOD / _RGB} holds no image; put the good images there")
         return found
@@ -78,7 +78,7 @@ def read_mvtec_3d(root: Path, *, defects_alone: bool = False) -> DataFolder:
     )
 
 
-def _read_category(category: Path, root: Path) -> Found:
+def read_category(category: Path, root: Path) -> Found:
     """Read one category: ``(records, problems, paths left alone)``."""
     records: list[Record] = []
     problems: list[str] = []

@@ -94,7 +94,7 @@ def _record(path: Path, root: Path, category: str, defect: str, mask: Path | Non
     )
 
 
-def _read_category(category: Path, root: Path, *, defects_alone: bool) -> Found:
+def read_category(category: Path, root: Path, *, defects_alone: bool) -> Found:
     """Read one category: ``(records, problems, paths left alone)``."""
     records, ignored = _good(category, root, "train", required=not defects_alone)
     more, rest = _good(category, root, "test")
@@ -146,7 +146,7 @@ def read_mvtec_ad(root: Path, *, defects_alone: bool = False) -> DataFolder:
     return read_categories(
         root,
         categories,
-        partial(_read_category, defects_alone=defects_alone),
+        partial(read_category, defects_alone=defects_alone),
         layout="mvtec_ad",
         fault="images and masks do not fit together; mend or remove these:",
     )

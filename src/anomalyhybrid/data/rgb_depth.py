@@ -54,7 +54,7 @@ def read_rgb_depth(root: Path) -> DataFolder:
     return read_categories(
         root,
         categories,
-        _read_category,
+        read_category,
         layout="rgb_depth",
         fault="images, depth and masks do not fit together; mend or remove these:",
     )
@@ -68,7 +68,8 @@ def _one(category: Path, names: tuple[str, ...]) -> Path | None:
     return found[0] if found else None
 
 
-def _read_category(category: Path, root: Path) -> Found:
+def read_category(category: Path, root: Path) -> Found:
+    """Read one category: ``(records, problems, paths left alone)``."""
     places = [_one(category, names) for names in (_IMAGES, _DEPTHS, _MASKS)]
     lists = [([], [], []) if place is None else list_folder(place) for place in places]
     images, depths, masks = (files for files, _, _ in lists)

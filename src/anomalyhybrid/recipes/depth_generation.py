@@ -222,7 +222,7 @@ def _finished(out: Path, description: dict) -> dict[str, tuple[Row, DepthRow]]:
     return found
 
 
-def _clear_of_defects(images: ImageSet) -> ImageSet:
+def clear_of_defects(images: ImageSet) -> ImageSet:
     """Take what a target's own defects cover, and a margin, off its product; all of it stays where nothing is left."""
     own = dilate((images.region_u8 > 127).float(), max(1, round(CLEARANCE * images.color_u8.shape[-1])))
     free = torch.where(own > 0, torch.zeros_like(images.object_u8), images.object_u8)
@@ -262,7 +262,7 @@ def _pools(
         known = None if defects is None else measured_set(defects, base, measured)
         pools[category] = PairPool(
             colour=category_pool(
-                _clear_of_defects(images).to(device), None if defects is None else defects.to(device), base
+                clear_of_defects(images).to(device), None if defects is None else defects.to(device), base
             ),
             depth=measured_set(images, targets, measured).depth.to(device),
             base_depth=None if known is None else known.depth.float().to(device),

@@ -13,6 +13,8 @@ import numpy as np
 
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.measured import MeasuredDepth
+from anomalyhybrid.data.checks import is_colourless
+from anomalyhybrid.data.findings import FEW_GOOD
 from anomalyhybrid.data.loading import load_image, to_model_u8
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.recipes.sources import (
@@ -24,8 +26,6 @@ from anomalyhybrid.recipes.sources import (
 )
 from anomalyhybrid.training.config import TrainConfig
 
-_FEW = 8  # good images below which a category is hardly learnt
-_COLOURLESS = 4  # largest difference between channels of a grey picture stored as colour
 _SQUEEZED = 1.6  # ratio of sides from which squeezing to a square distorts visibly
 
 
@@ -47,13 +47,7 @@ class Survey:
             self.normals += 1
         else:
             self.defects[record.defect] += 1
-        if pixels.ndim == 2:
-            self.colourless += 1
-        else:
-            step = max(1, min(pixels.shape[:2]) // 64)
-            sample = pixels[::step, ::step, :3].astype(np.int64)
-            limit = _COLOURLESS * (257 if pixels.dtype == np.uint16 else 1)
-            self.colourless += int((sample.max(axis=2) - sample.min(axis=2)).max() <= limit)
+        self.colourless += int(is_colourless(pixels))
 
     def describe(self) -> str:
         """Say in one line what was found."""
@@ -71,8 +65,8 @@ class Survey:
         """What may harm the result, with what to do about it."""
         total = self.modes.total()
         found = []
-        if self.normals < _FEW:
-            found.append(f"only {self.normals} good images; give at least {_FEW}, better 50, to learn from")
+        if self.normals < FEW_GOOD:
+            found.append(f"only {self.normals} good images; give at least {FEW_GOOD}, better 50, to learn from")
         if 0 < self.colourless < total:
             found.append(f"{self.colourless} of {total} images are grey, the others colour; keep them apart")
         if len({mode[-2:] == "16" for mode in self.modes}) > 1:
