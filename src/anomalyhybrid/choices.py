@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from anomalyhybrid.errors import ConfigError
+
+WindowSetting = Literal["auto", "whole"] | int
+"""`auto`, `whole`, or the side of the windows in native pixels (docs/adr/013)."""
 
 
 def check_choices(settings: Any, prefix: str, names: Sequence[str]) -> None:

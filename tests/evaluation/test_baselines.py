@@ -177,3 +177,19 @@ def test_bad_base_sets_are_refused() -> None:
 def test_settings_out_of_range_are_refused(config: type, settings: dict, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         config(**settings)
+
+
+def test_crop_paste_takes_types_equally_or_as_the_base_set_has_them() -> None:
+    base, base_kind = base_images()
+    counts = torch.bincount(base_kind, minlength=len(KINDS))
+    skewed = torch.cat([torch.arange(len(base_kind)), (base_kind == 0).nonzero()[:, 0].repeat(3)])  # type 0 four times
+    base, base_kind = base[skewed], base_kind[skewed]
+    count = 2 * len(base_kind)
+    shares = {
+        types: torch.bincount(
+            crop_paste(good_images(), base, KINDS, base_kind, count, 0, types=types).kind, minlength=len(KINDS)
+        )
+        for types in ("equal", "base")
+    }
+    assert int(shares["equal"].max() - shares["equal"].min()) <= 1
+    assert shares["base"].tolist() == [8 * int(counts[0]), *(2 * counts[1:]).tolist()]

@@ -14,10 +14,10 @@ import pytest
 from exported_sets import contents, rows_of, write_set
 
 from anomalyhybrid.cli.main import main
+from anomalyhybrid.data.new_folder import new_folder
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.export import annotations, records, trees
 from anomalyhybrid.export.config import ExportConfig
-from anomalyhybrid.export.folder import new_folder
 from anomalyhybrid.recipes.export import export
 
 Fails = Callable[..., str]

@@ -302,3 +302,18 @@ def test_rare_types_are_drawn_as_often_as_frequent_ones() -> None:
     assert set(index.tolist()) == set(range(6)), "every image comes up"
     within = torch.bincount(index[kind[index] == 1], minlength=6)[[0, 2, 3, 5]] / (kind[index] == 1).sum()
     assert within.tolist() == pytest.approx([0.25] * 4, abs=0.05)
+
+
+def test_types_may_be_as_frequent_as_in_the_base_set() -> None:
+    whole = torch.ones(1, 1, SIZE, SIZE)
+    region = torch.zeros(1, 1, SIZE, SIZE)
+    region[..., 20:36, 24:40] = 1
+    kind = torch.tensor([0, 0, 0, 1])  # of four base images, one is of another type
+    pool = CategoryPool(_images(2, whole), _images(4, whole, region), FREE, base_kind=kind)
+    shares = {}
+    for types in ("equal", "base"):
+        config = GenerateConfig(types=types, max_attempts=1)
+        drawn = draw_candidates(INVERTING, pool, config, "things", list(range(80)), 0)
+        shares[types] = float((kind[drawn.reference_index] == 1).float().mean())
+    assert shares["equal"] == pytest.approx(0.5, abs=0.02)
+    assert shares["base"] == pytest.approx(0.25, abs=0.12)

@@ -95,6 +95,7 @@ def test_every_pixel_mode_at_its_own_size(
         normals=6,
         batch_size=20,
         appearance=appearance,
+        window="whole",
     )
     rows = check_contract(out)
     assert {Path(row["target"]).stem for row in rows} == set(MODES)

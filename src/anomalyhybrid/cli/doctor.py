@@ -16,6 +16,8 @@ _CORE = ("numpy", "safetensors", "opencv-python-headless", "pillow", "tifffile",
 _EXTRAS = {
     "depth": (("transformers",), "Depth Anything as depth extractor"),
     "hybrids": (("sklearn",), "evaluate --table 6"),
+    "openvino": (("openvino",), "two to three times the images a second on a CPU"),
+    "onnx": (("onnxruntime", "onnx", "onnxscript"), "the same with ONNX Runtime, and export-model --format onnx"),
     "dev": (("pytest", "ruff"), "make test"),
 }
 _LOW_DISK = 5e9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from anomalyhybrid.generation.depth_config import DepthDefectConfig
 from anomalyhybrid.generation.hybrid_config import HybridConfig
 
 _GENERATE = GenerateConfig()
+_PATHS = ("edge_weights", "depth_weights", "roi", "forbid", "snippets", "masks", "taxonomy")  # settings that name files
 _DEPTH = DepthDefectConfig()
 
 
@@ -112,6 +114,8 @@ def generate(
     out: Path,
     base_set: Folders | None = None,
     resume: Flag = False,
+    append: Flag = False,
+    overwrite: Flag = False,
     skip_unreadable: Flag = False,
     cache: Path | None = None,
     preview: int = 0,
@@ -130,6 +134,10 @@ def generate(
         out: Folder of the generated set.
         base_set: Folders of a few real defects with masks whose structure is drawn on.
         resume: Make only the images that are still missing; the result is as if it had never stopped.
+        append: Add to the finished set in --out, also with other data, settings or another generator; ids and random
+            streams go on, and what is there stays. With --resume, finish such an addition.
+        overwrite: Replace the set in --out when the new one is complete; until then the old one is left alone. With
+            --resume, go on with what a stopped --overwrite has made.
         skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
         cache: Folder for edge and depth maps; by default the user's cache folder.
         preview: Draw so many candidates at the model's size as one sheet preview.png in --out, and no set.
@@ -137,10 +145,10 @@ def generate(
     """
     for group in (settings, hybrids, deep):
         check_finite(group)
-    paths = ("edge_weights", "depth_weights", "roi", "forbid")
-    settings = replace(settings, **{name: absolute(getattr(settings, name)) for name in paths})
+    settings = replace(settings, **{name: absolute(getattr(settings, name)) for name in _PATHS})
     mode = _mode(hybrids, deep)
-    _check_preview(preview, mode, resume)
+    _check_preview(preview, mode, {"--resume": resume, "--append": append, "--overwrite": overwrite})
+    _check_append(append, overwrite, mode)
     shared: dict[str, Any] = {"base_set": expanded(base_set)}
     if mode == "global":
         shared = _for_hybrids(hybrids, settings, base_set)
@@ -152,7 +160,7 @@ def generate(
     out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
 
-    with Progress("generating", "images") as progress:
+    with Progress("generating", "images") as progress, ExitStack() as stack:
         shared |= {"resume": resume, "skip_unreadable": skip_unreadable, "cache": expanded_one(cache)}
         shared |= {"announce": progress.announce, "report": progress.show}
         if preview:
@@ -160,7 +168,15 @@ def generate(
             sheet = _recipe("preview")(given, data=folders, out=out, count=preview, **shared)
             print(f"{preview} candidates in {sheet}; no set was made")
             return
-        summary = _recipe(mode)(given, data=folders, out=out, **shared)
+        making = out
+        if overwrite:
+            from anomalyhybrid.recipes.overwriting import overwriting
+
+            inputs = [*_inputs(run, settings, hybrids, deep), *folders, *shared.get("base_set", ())]
+            making = stack.enter_context(overwriting(out, inputs, resume=resume, announce=progress.announce))
+        if append:
+            shared |= {"append": True}
+        summary = _recipe(mode)(given, data=folders, out=making, **shared)
     print(f"generated set in {out}")
     print("\n".join(_lines(summary, "  ")))
 
@@ -180,16 +196,37 @@ def _recipe(mode: str) -> Any:
     return generation.preview if mode == "preview" else generation.generate
 
 
-def _check_preview(preview: int, mode: str, resume: bool) -> None:
+def _inputs(run: str, settings: GenerateConfig, hybrids: GlobalOptions, deep: DepthOptions) -> list[str]:
+    """Paths in settings that a set is made from; empty where they are not given."""
+    given = [getattr(settings, name) for name in _PATHS]
+    given += [hybrids.pairs, hybrids.labels, deep.depth_run, deep.depth_folder]
+    return [*given, "" if run == "shipped" else run]
+
+
+def _check_append(append: bool, overwrite: bool, mode: str) -> None:
+    """Refuse to add where that cannot be done.
+
+    Raises:
+        ConfigError: Both flags at once, or hybrids or depth to be added.
+    """
+    if append and overwrite:
+        raise ConfigError("--append keeps the set in --out and --overwrite replaces it; leave one of them out")
+    if append and mode != "local":
+        flag = {"global": "--global", "depth": "--depth-run"}[mode]
+        raise ConfigError(f"--append has no meaning with {flag}: such sets cannot be added to; give a new --out")
+
+
+def _check_preview(preview: int, mode: str, others: Mapping[str, bool]) -> None:
     """Refuse a preview where there is none.
 
     Raises:
-        ConfigError: A negative number, a preview of hybrids or of depth, or of a set to be resumed.
+        ConfigError: A negative number, a preview of hybrids or of depth, or of a set that is there.
     """
     if preview < 0:
         raise ConfigError(f"--preview is {preview}; give the number of candidates to show, like 16")
-    if preview and (mode != "local" or resume):
-        other = "--resume" if resume else {"global": "--global", "depth": "--depth-run"}[mode]
+    wrong = [flag for flag, given in others.items() if given]
+    if preview and (mode != "local" or wrong):
+        other = wrong[0] if wrong else {"global": "--global", "depth": "--depth-run"}[mode]
         raise ConfigError(f"--preview has no meaning with {other}; leave one of them out")
 
 

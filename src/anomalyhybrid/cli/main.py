@@ -13,9 +13,12 @@ from cyclopts.config import Dict
 
 from anomalyhybrid.cli import commands, stops
 from anomalyhybrid.cli.export import export
+from anomalyhybrid.cli.export_model import export_model
 from anomalyhybrid.cli.generate import generate, other_defaults
+from anomalyhybrid.cli.report import report
 from anomalyhybrid.cli.settings import check_settings, read_yaml, recorded_settings
 from anomalyhybrid.cli.validate import validate
+from anomalyhybrid.data.new_folder import making_folder
 from anomalyhybrid.errors import AnomalyHybridError
 
 OK = 0
@@ -59,7 +62,10 @@ def _apply_settings(app: App, command: tuple[str, ...], arguments: Any) -> None:
     if resume is not None and resume.tokens:
         out = token("--out")
     if out is not None:
-        recorded, source = recorded_settings(Path(out).expanduser())
+        folder = Path(out).expanduser()
+        if "--overwrite" in by_name and _is_given(by_name["--overwrite"]):
+            folder = making_folder(folder)
+        recorded, source = recorded_settings(folder)
         apply(recorded, source)
     for flag, defaults in other_defaults().items():
         if flag in by_name and _is_given(by_name[flag]):
@@ -92,7 +98,9 @@ def make_app() -> App:
         commands.train_depth,
         generate,
         commands.regenerate,
+        report,
         export,
+        export_model,
         commands.evaluate,
         commands.demo,
         commands.doctor,
@@ -108,12 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after the program's name; None takes the process's own.
 
     Returns:
-        0 done, 2 for what the user can mend (usage, settings, data, weights, disk), 130 after Ctrl-C.
+        0 done, 1 for a set with faults whose report is written, 2 for what the user can mend (usage, settings, data,
+        weights, disk), 130 after Ctrl-C.
         Anything else is a fault of this program and leaves with its traceback.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        make_app()(words)
+        code = make_app()(words)
     except CycloptsError as error:
         help_words = " ".join(["anomalyhybrid", *(error.command_chain or ()), "--help"])
         return _fail(f"{str(error).strip()} See '{help_words}'.")
@@ -127,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         return _fail(message)
-    return OK
+    return code if isinstance(code, int) else OK
 
 
 def _fail(message: str) -> int:

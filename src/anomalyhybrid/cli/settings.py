@@ -63,7 +63,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def recorded_settings(out: Path) -> tuple[dict[str, Any], Path]:
-    """Read the settings under which a run or set was begun, so that ``--resume`` need not repeat them.
+    """Read the settings under which a run, a set or what is added to one was begun: ``--resume`` need not repeat them.
 
     Args:
         out: Folder of a training run or of a generated set.
@@ -78,7 +78,8 @@ def recorded_settings(out: Path) -> tuple[dict[str, Any], Path]:
     if run.is_file():
         return read_yaml(run), run
     if dataset.is_file():
-        recorded = read_yaml(dataset).get("config", {})  # JSON is YAML
+        about = read_yaml(dataset)  # JSON is YAML
+        recorded = (about.get("appended") or [about])[-1].get("config", {})
         return {name: value for name, value in recorded.items() if value != []}, dataset  # an empty list is a default
     return {}, run
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomalyhybrid.cli.settings import read_yaml
+from anomalyhybrid.data.new_folder import making_folder
 
 
 def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
@@ -28,7 +29,13 @@ def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
         kept = "Maps extracted so far are kept. " if command == "prepare" else "No part of the result was kept. "
         return f"{kept}To do it again: {again}"
     go_on = again if "--resume" in words else f"{again} --resume"
-    state = _saved_state(command, _value_of("--out", words))
+    out = _value_of("--out", words)
+    if out is not None and "--overwrite" in words:
+        kept, begun = "The set that was there is as it was.", (making_folder(out) / "dataset.json").is_file()
+        return f"{kept} To go on with the new one: {go_on}" if begun else f"{kept} To start again: {again}"
+    if out is not None and "--append" in words and _is_finished(out):
+        return f"Nothing was added to {out} yet. To start again: {again}"
+    state = _saved_state(command, out)
     if state is None:
         return f"Nothing was saved yet. To start again: {again}"
     return f"{state} To go on: {go_on}"
@@ -63,6 +70,14 @@ def _saved_state(command: str, out: Path | None) -> str | None:
     with manifest.open(encoding="utf-8") as rows:
         count = sum(1 for row in rows if row.strip())
     return f"{count} finished images are saved in {out}, each with its mask."
+
+
+def _is_finished(out: Path) -> bool:
+    """Whether a set has its summary, which is written last."""
+    try:
+        return "summary" in json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def _checkpoint_step(path: Path) -> int | None:

@@ -16,8 +16,11 @@ from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.data.foreground import object_mask
+from anomalyhybrid.data.headers import at_a_time
 from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_model_u8
 from anomalyhybrid.data.records import Record
+from anomalyhybrid.data.tiling import by_file
+from anomalyhybrid.data.windows import uncut
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ def load_image_set(
     """Load images, squeeze them to the model's size and extract what the cache lacks.
 
     Args:
-        records: Readable images (`check_images`), in the order of the result.
+        records: Readable images (`check_images`) or windows of them, in the order of the result. Successive windows of
+            one image share one decoding.
         categories: Names that give `ImageSet.category` its indices.
         size: Side in pixels.
         edge: Edge extractor.
@@ -80,14 +84,16 @@ def load_image_set(
     """
     colors, regions, objects, measured = [], [], [], []
     read = partial(_load, size=size, measured=depth if isinstance(depth, MeasuredDepth) else None)
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for number, (color, region, product, depth_map) in enumerate(pool.map(read, records)):
-            colors.append(color)
-            regions.append(region)
-            objects.append(product)
-            measured.append(depth_map)
+    threads = at_a_time((record.path for record in records), min(16, os.cpu_count() or 1))
+    with ThreadPoolExecutor(threads) as pool:
+        for loaded in pool.map(read, by_file(records)):
+            for color, region, product, depth_map in loaded:
+                colors.append(color)
+                regions.append(region)
+                objects.append(product)
+                measured.append(depth_map)
             if progress is not None:
-                progress(number + 1, len(records))
+                progress(len(colors), len(records))
     if isinstance(depth, MeasuredDepth):
         edges, depths = cache.extract(colors, edge=edge, depth=None, size=size, measured=measured)
     else:
@@ -103,17 +109,33 @@ def load_image_set(
 
 
 def _load(
-    record: Record, *, size: int, measured: MeasuredDepth | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Colour, region and product at the model's size, and the measured map at the image's own."""
-    pixels = load_image(record.path).pixels
+    records: list[Record], *, size: int, measured: MeasuredDepth | None
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Colour, region and product of records of one file at the model's size, and the measured maps at their own.
+
+    The product of a window is that of the whole image, of which the window shows too little to tell it.
+    """
+    pixels = load_image(records[0].path).pixels
     shape = (pixels.shape[0], pixels.shape[1])
-    color = to_model_u8(pixels, size)
-    region = np.zeros((size, size), bool)
-    if record.mask_path is not None:
-        region = mask_to_model(load_mask(record.mask_path, shape=shape), size)
-    depth_map = None if measured is None else measured.read_record(record, shape=shape)
-    return color, region, object_mask(color), depth_map
+    whole = to_model_u8(pixels, size)
+    product = object_mask(whole)
+    mask_path = records[0].mask_path
+    mask = None if mask_path is None else load_mask(mask_path, shape=shape)
+    depth_map = None if measured is None else measured.read_record(records[0], shape=shape)
+    loaded = []
+    for record in records:
+        window = record.window
+        if window is None:
+            region = np.zeros((size, size), bool) if mask is None else mask_to_model(mask, size)
+            loaded.append((whole, region, product, depth_map))
+            continue
+        color = to_model_u8(window.crop(pixels), size)
+        region = np.zeros((size, size), bool)
+        if mask is not None:
+            region = mask_to_model(uncut(window.crop(mask, repeat=False)), size)
+        depth = None if depth_map is None else window.crop(depth_map).copy()
+        loaded.append((color, region, window.crop_squeezed(product, shape), depth))
+    return loaded
 
 
 def _stack(arrays: list[np.ndarray]) -> Tensor:

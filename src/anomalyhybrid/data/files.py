@@ -19,7 +19,7 @@ T = TypeVar("T")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 """Endings that are read, in any case."""
 
-_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found"})
+_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "lost+found", ".ds_store"})
 _MAX_LISTED = 10
 
 
@@ -39,7 +39,12 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 def is_hidden(name: str) -> bool:
     """Say whether a file or folder name is hidden or an operating system's own (``Thumbs.db``)."""
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+    return name.startswith(".") or is_system_name(name)
+
+
+def is_system_name(name: str) -> bool:
+    """Say whether an operating system made a file or folder for itself: nobody's data."""
+    return name.lower() in _SYSTEM_NAMES
 
 
 def is_image_name(name: str) -> bool:
@@ -216,7 +221,8 @@ def raise_problems(summary: str, problems: Sequence[str]) -> None:
     raise DataError("\n".join([summary, *lines]))
 
 
-def _write_error(path: Path, error: OSError) -> DataError:
+def write_error(path: Path, error: OSError) -> DataError:
+    """Word why a file or folder could not be written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         reason = "the disk is full (or its quota used up); free some space and run again"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -255,7 +261,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):  # the first error is the cause, also when this one fails too
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _write_error(path, error) from error
+            raise write_error(path, error) from error
         raise
 
 
@@ -281,7 +287,7 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error
     return path
 
 
@@ -317,4 +323,4 @@ def append_text(path: Path, text: str) -> None:
         with open(path, "a", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:
-        raise _write_error(path, error) from error
+        raise write_error(path, error) from error

@@ -13,6 +13,7 @@ import numpy as np
 
 from anomalyhybrid.data.decoding import decode
 from anomalyhybrid.data.files import raise_problems, write_bytes_atomic
+from anomalyhybrid.data.headers import at_a_time, with_profile
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError
 
@@ -29,6 +30,7 @@ _MODES: dict[tuple[int, str], Mode] = {
     (4, "uint8"): "rgba8",
     (4, "uint16"): "rgba16",
 }
+_STRIP = 256  # rows worked on at a time
 _LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
 
@@ -140,10 +142,18 @@ def to_rgb_u8(pixels: np.ndarray) -> np.ndarray:
     pixel_mode(pixels)
     rgb = pixels[..., :3] if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
     if rgb.dtype == np.uint16:
-        rgb = ((rgb.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        small = np.empty(rgb.shape, np.uint8)
+        for rows in strips(len(rgb)):
+            small[rows] = (rgb[rows].astype(np.uint32) + 128) // 257
+        rgb = small
     if rgb.ndim == 2:
         rgb = np.repeat(rgb[..., None], 3, axis=2)
     return np.ascontiguousarray(rgb)
+
+
+def strips(height: int) -> list[slice]:
+    """Rows of an image in parts, for work whose memory shall not grow with the image."""
+    return [slice(top, top + _STRIP) for top in range(0, height, _STRIP)]
 
 
 def _resize(values: np.ndarray, size: int) -> np.ndarray:
@@ -217,12 +227,13 @@ def from_rgb_float(rgb: np.ndarray, like: np.ndarray) -> np.ndarray:
     return colour
 
 
-def save_png(path: Path, pixels: np.ndarray) -> None:
+def save_png(path: Path, pixels: np.ndarray, *, profile: bytes | None = None) -> None:
     """Save pixels or a mask as PNG without loss, all or nothing.
 
     Args:
         path: File that ends in ``.png``; its folder must exist. An existing file is replaced.
         pixels: Native pixels in RGB order, or a bool (H, W) mask, which is written as 0 and 255.
+        profile: ICC profile of the pixels' colour space, see `headers.colour_profile`.
 
     Raises:
         DataError: Another shape or type, another ending, disk full, folder read-only or missing.
@@ -239,7 +250,9 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
     done, encoded = cv2.imencode(".png", pixels)  # default settings: a compression level makes it 2.7x slower
     if not done:
         raise DataError(f"{path} cannot be encoded as PNG: pixels of shape {pixels.shape}")
-    write_bytes_atomic(path, encoded.tobytes())
+    content = encoded.tobytes()
+    del pixels, encoded  # of large images each takes as much as the image
+    write_bytes_atomic(path, content if profile is None else with_profile(content, profile))
 
 
 def _problem(record: Record) -> DataError | None:
@@ -271,7 +284,7 @@ def check_images(
     Raises:
         DataError: Lists the files that fail (unless they are skipped), or says that none is left.
     """
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(at_a_time((record.path for record in records), 32)) as pool:
         problems = list(pool.map(_problem, records))
     if not skip_unreadable:
         summary = "some images cannot be used; mend or remove them, or skip unreadable images:"

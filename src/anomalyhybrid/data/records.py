@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anomalyhybrid.data.windows import Window
+
 GOOD = "good"
 """Defect name of normal images."""
 
@@ -37,6 +39,7 @@ class Record:
         mask_path: Absolute path of the data set's ground-truth mask; None for good images.
         split: The side the data set puts the image on; plain folders and base sets are ``train``.
         depth_path: Absolute path of the image's measured depth; None where there is none.
+        window: The part of the image that is meant; None for the whole.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Record:
     mask_path: Path | None
     split: Split
     depth_path: Path | None = None
+    window: Window | None = None
 
     @property
     def is_good(self) -> bool:

@@ -86,13 +86,22 @@ class Areas:
         return self.roi is not None or self.forbid is not None
 
     def allowed(self, record: Record, shape: tuple[int, int]) -> np.ndarray:
-        """Pixels of an image that a defect may cover, bool (H, W).
+        """Pixels of a record that a defect may cover.
+
+        Args:
+            record: An image, or a window of it.
+            shape: Height and width of the whole image.
+
+        Returns:
+            Bool (H, W), of the record's window where it has one.
 
         Raises:
             DataError: A mask is unreadable or of another size than the image.
         """
         allowed = np.ones(shape, bool) if self.roi is None else self.roi.mask(record, shape)
-        return allowed if self.forbid is None else allowed & ~self.forbid.mask(record, shape)
+        if self.forbid is not None:
+            allowed = allowed & ~self.forbid.mask(record, shape)
+        return allowed if record.window is None else record.window.crop(allowed, repeat=False)
 
     def sha256(self, records: Sequence[Record]) -> str:
         """Hash of what the files say about the given images, in order; where they lie does not count."""

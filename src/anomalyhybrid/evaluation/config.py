@@ -79,6 +79,8 @@ class EvaluateConfig:
     """Part of each type's base images kept for the choice of the checkpoint in mode `fixed`; 0 keeps the last one."""
     eroded_truth: Literal["auto", "yes", "no"] = "auto"
     """Quirk: test masks resized bilinearly and truncated, which erodes them; `auto` in mode `as_published` only."""
+    types: Literal["equal", "base"] = "equal"
+    """How often each defect type of the base set is drawn: equally often, or as often as the base set has it."""
     epochs: int = 200
     """Epochs of the detector."""
     samples_per_epoch: int = 500
@@ -256,6 +258,7 @@ class EvaluateConfig:
 _CHOICES = (
     "mode",
     "base_split",
+    "types",
     "eroded_truth",
     "precision",
     "features",

@@ -1,15 +1,9 @@
-"""The folder of an export: it appears under its name when everything in it is written, and not before."""
+"""Which folder an export may be written to."""
 
 from __future__ import annotations
 
-import errno
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.errors import DataError
 
 RECORD = "export.json"
@@ -44,42 +38,3 @@ def check_target(dataset: Path, out: Path, *, overwrite: bool) -> None:
             f"{out} holds files but no {RECORD}, so no export made it, and --overwrite would delete them; "
             "give another --out"
         )
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """Give a hidden folder beside `out` to write to; at the end it takes the name, and what was there is deleted.
-
-    After an error or Ctrl-C it is removed and `out` is as before. A killed process leaves a ``.tmp-*`` folder, which
-    nothing reads.
-
-    Args:
-        out: Folder of the export, checked by `check_target`.
-
-    Raises:
-        DataError: Disk full, no permission, or the folder cannot be put in place.
-    """
-    out = out.resolve()
-    making, aside = (out.parent / f".tmp-{uuid.uuid4().hex}" for _ in range(2))
-    try:
-        make_folder(making)
-        yield making
-        _put_in_place(making, out, aside)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full (or its quota used up); free some space" if full else error.strerror or str(error)
-        raise DataError(f"{out} cannot be written: {reason}; nothing of the export was kept") from error
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
-
-
-def _put_in_place(making: Path, out: Path, aside: Path) -> None:
-    if out.exists():
-        out.rename(aside)
-    try:
-        making.rename(out)
-    except OSError:
-        if aside.exists():
-            aside.rename(out)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

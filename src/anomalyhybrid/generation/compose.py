@@ -11,14 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalyhybrid.data.loading import from_rgb_float, to_rgb_u8
-from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended
+from anomalyhybrid.data.loading import from_rgb_float, strips, to_rgb_u8
+from anomalyhybrid.data.windows import Borders, Window
+from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended, levelled
 from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.ranges import signed_from_u8, unit_from_signed
-from anomalyhybrid.ops.regions import soft_alpha
+from anomalyhybrid.ops.regions import blur, soft_alpha
 from anomalyhybrid.types import DecoderOutput
 
 Composition = Literal["region", "full"]
+
+ROUND = 0.6  # sigma in model pixels that rounds the outlines of regions in windows
+FADE = 16  # a window's side over this: pixels over which what its border cuts fades out, if it is 4 times as long
+LEAST_FADED = 0.1  # share of the change below which a pixel is left out there
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,9 @@ def carried(native: Tensor, painted: Tensor, color: Tensor) -> Tensor:
     return (native + resized(painted - color, *native.shape[-2:])).clamp(-1, 1)
 
 
-def pasted(native: Tensor, warped: Tensor, region_mask: Tensor, level: float = 1.0) -> Tensor:
+def pasted(
+    native: Tensor, warped: Tensor, region_mask: Tensor, level: float = 1.0, *, in_window: bool = False
+) -> Tensor:
     """Blend a reference's native pixels into a target's, float (1, 3, H, W) in [-1, 1] (appearance ``blend``).
 
     Args:
@@ -92,14 +99,21 @@ def pasted(native: Tensor, warped: Tensor, region_mask: Tensor, level: float = 1
         warped: The reference's, in the target's frame, likewise.
         region_mask: The reference's region at the model's size, float (1, 1, S, S).
         level: Part of the difference in level that is taken off, in [0, 1].
+        in_window: Round the region's outline, and fade in over half a model pixel in place of one native pixel.
     """
     height, width = native.shape[-2:]
-    region = native_region(region_mask, height, width)
+    region = native_region(region_mask, height, width, rounded=in_window)
+    if in_window:
+        feather = max(1, round(0.5 * min(height, width) / region_mask.shape[-1]))
+        shown = levelled(warped, native, region, 0.25, level).clamp(-1, 1)
+        return torch.lerp(native, shown, soft_alpha(region, feather))
     nothing = torch.zeros_like(region)
     return blended(native, Reference(color=warped, depth=nothing, edge=nothing, region_mask=region), level)
 
 
-def native_region(region_mask: Tensor, height: int, width: int, allowed: np.ndarray | None = None) -> Tensor:
+def native_region(
+    region_mask: Tensor, height: int, width: int, allowed: np.ndarray | None = None, *, rounded: bool = False
+) -> Tensor:
     """Bring a region to an image's own size, binary float (1, 1, H, W); one too thin for it keeps its best pixels.
 
     Args:
@@ -107,8 +121,11 @@ def native_region(region_mask: Tensor, height: int, width: int, allowed: np.ndar
         height: Rows.
         width: Columns.
         allowed: Pixels that it may cover, bool (H, W); None for all.
+        rounded: Smooth the steps that the model's pixels leave in its outline.
     """
     coverage = resized(region_mask, height, width)
+    if rounded:
+        coverage = blur(coverage, ROUND * min(height, width) / region_mask.shape[-1])
     if allowed is not None:
         coverage = coverage * torch.from_numpy(allowed)
     return (coverage > (0.5 * coverage.amax()).clamp_max(0.5)).float()
@@ -123,6 +140,8 @@ def compose(
     under: Tensor | None = None,
     allowed: np.ndarray | None = None,
     opacity: float = 1.0,
+    drawn: np.ndarray | None = None,
+    inner: Borders | None = None,
 ) -> Composed:
     """Put a generated image into its target.
 
@@ -136,22 +155,50 @@ def compose(
         allowed: Pixels that may change, bool (H, W); the label mask never leaves them. None for all. Only for
             ``region``.
         opacity: Of the whole change over the target, in (0, 1] (`severity`).
+        drawn: The label mask where the user drew it, bool (H, W), in place of the region and `allowed`.
+        inner: Of a window, which of its borders lie inside the image: a region that they cut fades out towards them.
+            None for a whole image.
 
     Returns:
         The finished image; its `label_mask` is the region at native size.
     """
     height, width = target.shape[:2]
-    region = native_region(region_mask, height, width, allowed)
-    label_mask = region[0, 0].numpy() > 0
+    if drawn is None:
+        region = native_region(region_mask, height, width, allowed, rounded=inner is not None)
+    else:
+        region = torch.from_numpy(drawn)[None, None].float()
+    shown = torch.ones(()) if inner is None or drawn is not None else _faded(region, inner)
+    label_mask = (region[0, 0] * (shown > LEAST_FADED)).numpy() > 0
     if composition == "full":
         pixels = from_rgb_float(_as_rgb(generated), target)
     else:
         feather = max(1, round(FEATHER * min(height, width) / region_mask.shape[-1]))
         mixed = torch.lerp(native_tensor(target) if under is None else under, generated, soft_alpha(region, feather))
-        if opacity < 1:
-            mixed = torch.lerp(native_tensor(target), mixed, opacity)
+        if opacity < 1 or shown.ndim:
+            mixed = torch.lerp(native_tensor(target), mixed, opacity * shown)
         pixels = np.where(_expand(label_mask, target), from_rgb_float(_as_rgb(mixed), target), target)
     return _measured(target, pixels, label_mask)
+
+
+def _faded(region: Tensor, inner: Borders) -> Tensor:
+    """Share of the change, float (H, W), that falls to 0 at those inner borders of a window that cut the region."""
+    cut = region[0, 0] > 0
+    rows = _ramps(cut.any(dim=1), inner.top, inner.bottom)
+    columns = _ramps(cut.any(dim=0), inner.left, inner.right)
+    return rows[:, None] * columns
+
+
+def _ramps(cut: Tensor, first: bool, last: bool) -> Tensor:
+    """The share along one axis, float (N,), of what covers some of its pixels, bool (N,); short defects fade fast."""
+    share = torch.ones(len(cut))
+    depth = max(1, min(len(cut) // FADE, int(cut.sum()) // 4))
+    ramp = (torch.arange(depth) + 0.5) / depth
+    ramp = ramp.square() * (3 - 2 * ramp)
+    if first and bool(cut[0]):
+        share[:depth] *= ramp
+    if last and bool(cut[-1]):
+        share[-depth:] *= ramp.flip(0)
+    return share
 
 
 def joined(target: np.ndarray, parts: Sequence[Composed]) -> Composed:
@@ -173,12 +220,43 @@ def joined(target: np.ndarray, parts: Sequence[Composed]) -> Composed:
 
 def _measured(target: np.ndarray, pixels: np.ndarray, label_mask: np.ndarray) -> Composed:
     change = np.abs(to_rgb_u8(pixels).astype(np.int16) - to_rgb_u8(target)).mean(axis=2)
-    differs = (pixels != target).reshape(*label_mask.shape, -1).any(axis=2)
     return Composed(
         pixels=pixels,
         label_mask=label_mask,
-        changed_outside=int((differs & ~label_mask).sum()),
+        changed_outside=_changed_outside(target, pixels, label_mask),
         change_inside=float(change[label_mask].mean()) if label_mask.any() else 0.0,
+    )
+
+
+def _changed_outside(target: np.ndarray, pixels: np.ndarray, label_mask: np.ndarray) -> int:
+    """Count pixels outside a mask that differ, a few rows at a time."""
+    count = 0
+    for rows in strips(len(target)):
+        differs = (pixels[rows] != target[rows]).reshape(*label_mask[rows].shape, -1).any(axis=2)
+        count += int((differs & ~label_mask[rows]).sum())
+    return count
+
+
+def put_back(image: np.ndarray, window: Window, part: Composed) -> Composed:
+    """Put a finished window back into its image.
+
+    Args:
+        image: Native pixels of the whole image.
+        window: Inside it.
+        part: The window's finished pixels.
+
+    Returns:
+        The whole image, its label mask at its size; `changed_outside` is counted over all of it.
+
+    Source: ADR-013.
+    """
+    pixels, label_mask = image.copy(), np.zeros(image.shape[:2], bool)
+    pixels[window.where], label_mask[window.where] = part.pixels, part.label_mask
+    return Composed(
+        pixels=pixels,
+        label_mask=label_mask,
+        changed_outside=_changed_outside(image, pixels, label_mask),
+        change_inside=part.change_inside,
     )
 
 

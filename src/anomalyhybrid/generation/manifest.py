@@ -15,7 +15,9 @@ MANIFEST = "manifest.jsonl"
 DATASET = "dataset.json"
 FORMAT = 1
 
-_OPTIONAL = ("reference_class", "target_class", "change_from_reference", "severity", "defects_asked", "parts")
+_OPTIONAL = (
+    "reference_class", "target_class", "change_from_reference", "severity", "defects_asked", "parts", "window", "gate",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,11 @@ class Row:
     parts: list[dict[str, Any]] | None = None
     """Of such images each defect: the row's entries from `defect` on that are its own, the first part's being the
     row's, and `mask_area` and `change_inside` of it alone. The row's `defect` is theirs, or ``combined``."""
+    window: list[int] | None = None
+    """Part of the target that was looked at, ``[x, y, width, height]`` in its pixels; all is inside it. None: whole."""
+    gate: dict[str, Any] | None = None
+    """Of a set made with the quality gate: ``scores`` of the (first) defect by name, and ``rejected``, how many of its
+    candidates fell for each reason (ADR-014)."""
 
 
 def read_rows(dataset: Path) -> list[Row]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.gate_real import originals
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
-from anomalyhybrid.generation.references import choose_reference
+from anomalyhybrid.generation.references import choose_reference, drawn_regions, labelled, suited, type_numbers
 from anomalyhybrid.manipulate.operations import edit_maps
 from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended
@@ -49,6 +50,9 @@ class Candidates:
         change: Mean change inside the region, float (B,), in 1/255.
         accepted: bool (B,).
         attempt: long (B,).
+        scores: Of the gate, float (B, 7) as `generation.gate.SCORES`; (B, 0) without one.
+        rejected: How many candidates of each image fell for each of `generation.gate.REASONS`, long (B, 8), this one
+            among them; (B, 0) without a gate.
     """
 
     plan: Plan
@@ -68,6 +72,8 @@ class Candidates:
     change: Tensor
     accepted: Tensor
     attempt: Tensor
+    scores: Tensor
+    rejected: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,15 +221,19 @@ def draw_candidates(
         foreign=config.foreign,
         decoders=len(config.decoders),
         remove_real=config.remove_real,
+        kinds=config.kinds,
     )
+    its_target, drawn = drawn_regions(pool, indices)
+    plan = suited(plan, config, drawn)
     target_index = draws.index(len(pool.normals))
+    target_index = target_index if its_target is None else its_target
     target_index = target_index if before is None else before.target_index
     maps = maps_of(pool.normals, target_index)
-    numbers = torch.tensor(indices, device=device) + number
+    numbers = type_numbers(pool, config, category, indices, number)
     severity = draw_severity(config, category, indices, number).to(device)
     opacity = choose(plan.uses_base | plan.foreign, severity.clamp_max(1), torch.ones_like(severity))
     reference, reference_index, matrix, bend = choose_reference(
-        draws, pool, config, plan, target_index, numbers, _room(pool, target_index, before), severity
+        draws, pool, config, plan, target_index, numbers, _room(pool, target_index, before), severity, drawn
     )
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
     level = draws.uniform(*config.levelling)
@@ -236,10 +246,13 @@ def draw_candidates(
     source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
     seen = choose(opacity < 1, torch.lerp(maps[0], output.fused, opacity.view(-1, 1, 1, 1)), output.fused)
-    region = visible_region(maps[0], seen, reference.region_mask)
-    region = choose(region.sum(dim=(1, 2, 3)) > 0, region, reference.region_mask)  # a mask is never empty
+    visible = visible_region(maps[0], seen, reference.region_mask)
+    region, filled = labelled(pool, visible, reference.region_mask, drawn)
     under = choose(blends, color, maps[0])
-    change = mean_change(maps[0], as_composed(maps[0], under, output.fused, region, opacity), region)
+    shown = as_composed(maps[0], under, output.fused, region, opacity)
+    change = mean_change(maps[0], shown, region)
+    changed = filled & acceptable(change, region, MARGIN * config.min_change)
+    scores, rejected = judged(pool, shown, region, target_index, plan.uses_base, reference_index, changed)
     return Candidates(
         plan=plan,
         target_index=target_index,
@@ -256,9 +269,46 @@ def draw_candidates(
         region_mask=region,
         reference_region=reference.region_mask,
         change=change,
-        accepted=acceptable(change, region, MARGIN * config.min_change),
+        accepted=changed & ~rejected.bool().any(dim=1),
         attempt=torch.full((len(indices),), attempt, device=device),
+        scores=scores,
+        rejected=rejected,
     )
+
+
+def judged(
+    pool: CategoryPool,
+    shown: Tensor,
+    region_mask: Tensor,
+    target_index: Tensor,
+    uses_base: Tensor,
+    reference_index: Tensor,
+    changed: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Judge candidates by their pool's gate.
+
+    Args:
+        pool: Images of the category.
+        shown: What composition will show, float (B, 3, S, S) in [-1, 1].
+        region_mask: Binary float (B, 1, S, S).
+        target_index: As in `Candidates`.
+        uses_base: Whether the reference is a real defect, bool (B,).
+        reference_index: As in `Candidates`.
+        changed: Whether enough changed, bool (B,).
+
+    Returns:
+        ``(scores, rejected)`` as `Candidates` keeps them, the latter of this candidate alone.
+    """
+    if pool.gate is None:
+        nothing = shown.new_zeros(len(shown), 0)
+        return nothing, nothing.long()
+    group = originals(pool)
+    source = torch.full_like(target_index, -1)
+    if len(group):
+        source = choose(uses_base, group[reference_index.clamp_max(len(group) - 1)], source)
+    objects = mask_of(pool.normals.object_u8, target_index)
+    scores = pool.gate.scores(shown, region_mask, objects, target_index, source)
+    return scores, torch.cat([~changed[:, None], pool.gate.broken(scores)], dim=1).long()
 
 
 def accepted_candidates(
@@ -271,11 +321,20 @@ def accepted_candidates(
 ) -> Candidates:
     """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept."""
 
-    def draw(missing: Sequence[int], attempt: int) -> Candidates:
-        held = None if before is None else before[[indices.index(index) for index in missing]]
-        return draw_candidates(model, pool, config, category, missing, attempt, held)
+    fallen: Tensor | None = None
 
-    return until_accepted(draw, combine, indices, config.max_attempts)
+    def draw(missing: Sequence[int], attempt: int) -> Candidates:
+        nonlocal fallen
+        places = [indices.index(index) for index in missing]
+        held = None if before is None else before[places]
+        drawn = draw_candidates(model, pool, config, category, missing, attempt, held)
+        if fallen is None:
+            fallen = torch.zeros_like(drawn.rejected)
+        fallen[places] += drawn.rejected
+        return drawn
+
+    best = until_accepted(draw, combine, indices, config.max_attempts)
+    return best if fallen is None else replace(best, rejected=fallen)
 
 
 def defect_keys(category: str, index: int, attempt: int, number: int = 0) -> tuple[str | int, ...]:

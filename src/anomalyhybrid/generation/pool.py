@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,6 +13,29 @@ from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import signed_from_u8
+
+if TYPE_CHECKING:
+    from anomalyhybrid.generation.gate import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnRegions:
+    """Regions drawn by the user (ADR-015).
+
+    Attributes:
+        target: Good image of each, index into the pool's normals, long (M,).
+        region_u8: uint8 (M, 1, S, S), 255 inside.
+        exact: Whether the region is the label mask, whatever part of it visibly changed.
+    """
+
+    target: Tensor
+    region_u8: Tensor
+    exact: bool = True
+
+    def of(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Targets, long (B,), and regions, binary float (B, 1, S, S), of images of given numbers."""
+        turn = torch.tensor(indices, device=self.target.device) % len(self.target)
+        return self.target[turn], mask_of(self.region_u8, turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +48,12 @@ class CategoryPool:
         symmetry: Moves that keep the product's look.
         base_kind: Defect type of each real defect as a number from 0, long (len(base),), on the CPU; None without any.
         allowed_u8: Where each good image may change, uint8 (len(normals), 1, S, S), 255 allowed; None for everywhere.
+        drawn: Regions that the images take in turn; None where they are drawn at random.
+        in_turn: Whether types of real defects take turns by the image's number; else each image has one of its
+            own stream.
+        base_group: Number of each real defect's original, the same for near-duplicates, long (len(base),); None where
+            nobody asked.
+        gate: Judges candidates (ADR-014); None to keep all that visibly changed.
     """
 
     normals: ImageSet
@@ -30,6 +61,10 @@ class CategoryPool:
     symmetry: Symmetry
     base_kind: Tensor | None = None
     allowed_u8: Tensor | None = None
+    drawn: DrawnRegions | None = None
+    in_turn: bool = True
+    base_group: Tensor | None = None
+    gate: Gate | None = None
 
     def room(self, index: Tensor) -> Tensor | None:
         """Where chosen good images may change, on the object, binary float (B, 1, S, S); None without a limit."""

@@ -61,7 +61,8 @@ def preview_cells(
     cells = []
     for position, record in enumerate(writer.normals[int(i)] for i in found[0].candidates.target_index):
         picture = (unit_from_signed(pictures[position]).permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8)
-        size = _fitted(load_image(record.path).pixels.shape)
+        window = record.window
+        size = _fitted((window.height, window.width) if window else load_image(record.path).pixels.shape)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         mask = labels[position, 0].cpu().numpy().astype(np.uint8)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0

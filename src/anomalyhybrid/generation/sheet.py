@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -17,12 +16,12 @@ import numpy as np
 from anomalyhybrid.data.files import resolve_inside, write_text_atomic
 from anomalyhybrid.data.loading import load_image, load_mask, save_png, to_rgb_u8
 from anomalyhybrid.errors import ConfigError, DataError
+from anomalyhybrid.generation.additions import data_root_of, descriptions
 from anomalyhybrid.generation.manifest import Row, read_dataset, read_rows
+from anomalyhybrid.generation.pictures import SIDE, outlined, shrunk, uri, zoomed
 
-SIDE = 192
-"""Longest side of the HTML sheet's pictures, in pixels."""
-_OUTLINE = (255, 0, 200)
-_NORMALS = 16  # generated good images shown for each category
+NORMALS = 16
+"""Generated good images shown for each category."""
 _CELL = 208  # side of the contact sheet's pictures
 _LABEL = 34  # height of the text below them
 
@@ -42,16 +41,14 @@ def write_sheet(dataset: Path, path: Path, *, limit: int = 96) -> Path:
         ConfigError: The limit is below 1.
         DataError: No set, a damaged one, or the file cannot be written.
     """
-    rows, about, data_root = _read(dataset, limit)
+    rows, about = _read(dataset, limit)
     shown = {row.id for row in spread([row for row in rows if row.label_mask], limit)}
-    page = _template().render(
-        title=f"Generated defects: {', '.join(about['categories'])}",
+    names = list(dict.fromkeys(row.category for row in rows))
+    page = template("sheet.jinja").render(
+        title=f"Generated defects: {', '.join(names)}",
         facts=_facts(about),
         counts=_counts(rows),
-        categories=[
-            _category([row for row in rows if row.category == name], shown, dataset, data_root)
-            for name in dict.fromkeys(row.category for row in rows)
-        ],
+        categories=[_category([row for row in rows if row.category == name], shown, dataset, about) for name in names],
         shown_defects=len(shown),
         **_totals(rows),
     )
@@ -77,7 +74,7 @@ def write_contact_png(dataset: Path, path: Path, *, columns: int = 8, limit: int
     """
     if columns < 1:
         raise ConfigError(f"columns is {columns}; it must be at least 1")
-    rows, _, _ = _read(dataset, limit)
+    rows, _ = _read(dataset, limit)
     chosen = spread([row for row in rows if row.label_mask], limit)
     if not chosen:
         raise DataError(f"{dataset} holds no defect image to show")
@@ -89,17 +86,19 @@ def write_contact_png(dataset: Path, path: Path, *, columns: int = 8, limit: int
     return path
 
 
-def _read(dataset: Path, limit: int) -> tuple[list[Row], dict[str, Any], Path]:
+def _read(dataset: Path, limit: int) -> tuple[list[Row], dict[str, Any]]:
     if limit < 1:
         raise ConfigError(f"limit is {limit}; it must be at least 1")
     about = read_dataset(dataset)
-    return read_rows(dataset), about, dataset / about["data_root"]
+    return read_rows(dataset), about
 
 
-def _template() -> jinja2.Template:
-    text = files("anomalyhybrid.generation").joinpath("sheet.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(text)
+def template(name: str) -> jinja2.Template:
+    """A page of this package, which escapes whatever is put into it."""
+    folder = files("anomalyhybrid.generation")
+    loader = jinja2.FunctionLoader(lambda asked: folder.joinpath(asked).read_text(encoding="utf-8"))
+    settings = {"autoescape": True, "trim_blocks": True, "undefined": jinja2.StrictUndefined}
+    return jinja2.Environment(loader=loader, **settings).get_template(name)
 
 
 def spread(rows: Sequence[Row], limit: int) -> list[Row]:
@@ -142,8 +141,9 @@ def _facts(about: dict[str, Any]) -> list[tuple[str, str]]:
         elif value != "":
             facts.append((prefix, str(value)))
 
-    for name in ("model", "versions", "config", "data_root"):
-        visit(name, about.get(name, ""))
+    for number, description in enumerate(descriptions(about)):
+        for name in ("model", "versions", "config", "data_root"):
+            visit(f"addition {number}: {name}" if number else name, description.get(name, ""))
     return facts
 
 
@@ -177,101 +177,63 @@ def _totals(rows: Sequence[Row]) -> dict[str, int]:
     }
 
 
-def _category(rows: list[Row], shown: set[str], dataset: Path, data_root: Path) -> dict[str, Any]:
+def _category(rows: list[Row], shown: set[str], dataset: Path, about: dict[str, Any]) -> dict[str, Any]:
     defects = [row for row in rows if row.label_mask]
     normals = [row for row in rows if not row.label_mask]
     kinds = []
     for name in sorted({row.defect for row in defects}):
         own = [row for row in defects if row.defect == name]
-        shots = [_shot(row, dataset, data_root) for row in own if row.id in shown]
+        shots = [shot(row, dataset, about) for row in own if row.id in shown]
         if shots:
             kinds.append({"name": name, "total": len(own), "shots": shots})
     return {
         "name": rows[0].category,
         "kinds": kinds,
-        "normals": [_shot(row, dataset, data_root) for row in normals[:_NORMALS]],
+        "normals": [shot(row, dataset, about) for row in normals[:NORMALS]],
         "normals_total": len(normals),
     }
 
 
-def _shot(row: Row, dataset: Path, data_root: Path) -> dict[str, Any]:
-    """A row's fields and its pictures as data URIs; the target's is empty where its file is gone."""
+def shot(row: Row, dataset: Path, about: dict[str, Any], *, quality: int | None = None) -> dict[str, Any]:
+    """A row's fields and its pictures as data URIs, for `shots.jinja`; the target's is empty where its file is gone.
+
+    Args:
+        row: The row.
+        dataset: Folder of the set.
+        about: Content of `dataset.json`.
+        quality: Of JPEG, to 100; None for PNG.
+
+    Raises:
+        DataError: Image or label mask cannot be read.
+    """
     generated = to_rgb_u8(load_image(resolve_inside(dataset, row.image)).pixels)
-    target = _target(row, data_root, generated)
-    shot = asdict(row)
-    shot |= {"generated": _uri(shrunk(generated, SIDE)), "target": "", "outline": "", "zoom": ""}
+    target = target_pixels(row.target, data_root_of(dataset, about, row), generated.shape[:2])
+    pictures: dict[str, np.ndarray] = {"generated": shrunk(generated, SIDE)}
     if target is not None:
-        shot["target"] = _uri(shrunk(target, SIDE))
+        target = to_rgb_u8(target)
+        pictures["target"] = shrunk(target, SIDE)
     if row.label_mask is not None:
         mask = load_mask(resolve_inside(dataset, row.label_mask), shape=generated.shape[:2])
-        shot["outline"] = _uri(outlined(generated, mask, SIDE))
+        pictures["outline"] = outlined(generated, mask, SIDE)
         before = generated if target is None else target
-        shot["zoom"] = _uri(np.hstack([_zoom(before, mask), _zoom(generated, mask)]))
-    return shot
+        pictures["zoom"] = np.hstack([zoomed(before, mask), zoomed(generated, mask)])
+    names = ("generated", "target", "outline", "zoom", "relief")
+    return asdict(row) | dict.fromkeys(names, "") | {name: uri(one, quality) for name, one in pictures.items()}
 
 
-def _target(row: Row, data_root: Path, generated: np.ndarray) -> np.ndarray | None:
-    """The target's pixels; None where the data have moved away or changed."""
+def target_pixels(relative: str, data_root: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """The native pixels of the image that another was made from; None where the data have moved away or changed.
+
+    Args:
+        relative: Path as the row gives it.
+        data_root: Folder that it starts from.
+        shape: ``(height, width)`` of the generated image.
+    """
     try:
-        target = to_rgb_u8(load_image(resolve_inside(data_root, row.target)).pixels)
+        target = load_image(resolve_inside(data_root, relative)).pixels
     except DataError:
         return None
-    return target if target.shape == generated.shape else None
-
-
-def shrunk(image_u8: np.ndarray, side: int) -> np.ndarray:
-    """Shrink an image so that its longest side is at most ``side`` pixels.
-
-    Args:
-        image_u8: uint8 (H, W, 3) or (H, W).
-        side: In pixels.
-
-    Returns:
-        uint8, the input itself where it is small enough.
-    """
-    height, width = image_u8.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return image_u8
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(image_u8, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-
-
-def outlined(image_u8: np.ndarray, mask: np.ndarray, side: int) -> np.ndarray:
-    """Draw a mask's outline on a shrunk image, one pixel wide, outside the mask so that it hides no defect.
-
-    Args:
-        image_u8: uint8 (H, W, 3).
-        mask: Bool (H, W).
-        side: Longest side of the result in pixels.
-
-    Returns:
-        uint8 (h, w, 3), a copy.
-    """
-    picture = shrunk(image_u8, side).copy()
-    small = shrunk(mask.astype(np.uint8) * 255, side) > 0
-    ring = cv2.dilate(small.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool) & ~small
-    picture[ring] = _OUTLINE
-    return picture
-
-
-def _zoom(image_u8: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mask's neighbourhood, a square of 1.5 times its extent, scaled to `SIDE` pixels."""
-    height, width = mask.shape
-    rows, columns = np.nonzero(mask)
-    extent = max(np.ptp(rows), np.ptp(columns)) + 1
-    side = int(min(max(1.5 * extent, 48), height, width))
-    top = int(np.clip((rows.min() + rows.max() + 1 - side) // 2, 0, height - side))
-    left = int(np.clip((columns.min() + columns.max() + 1 - side) // 2, 0, width - side))
-    crop = image_u8[top : top + side, left : left + side]
-    way = cv2.INTER_AREA if side > SIDE else cv2.INTER_CUBIC
-    return cv2.resize(crop, (SIDE, SIDE), interpolation=way).astype(np.uint8, copy=False)
-
-
-def _uri(image_u8: np.ndarray) -> str:
-    done, encoded = cv2.imencode(".png", np.ascontiguousarray(image_u8[..., ::-1]))
-    assert done
-    return f"data:image/png;base64,{base64.b64encode(encoded.tobytes()).decode()}"
+    return target if target.shape[:2] == tuple(shape) else None
 
 
 def _contact_cell(dataset: Path, row: Row) -> np.ndarray:

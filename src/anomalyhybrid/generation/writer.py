@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,10 +11,14 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
+from anomalyhybrid.data.drawn_masks import DrawnMask
 from anomalyhybrid.data.files import append_text, make_folder
+from anomalyhybrid.data.headers import at_a_time, colour_profile
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import GOOD, Record
 from anomalyhybrid.data.regions_of_interest import Areas
+from anomalyhybrid.data.tiling import reference_pixels
+from anomalyhybrid.data.windows import Borders
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.compose import (
     Composed,
@@ -25,9 +28,11 @@ from anomalyhybrid.generation.compose import (
     joined,
     native_tensor,
     pasted,
+    put_back,
     resized,
 )
 from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.gate import gate_entry
 from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
 from anomalyhybrid.generation.normals import RedrawnNormals, normal_seed
 from anomalyhybrid.generation.pipeline import Candidates, defect_seed
@@ -57,6 +62,8 @@ class SetWriter:
         config: Settings of the set.
         model_sha256: Of the generator's file.
         areas: Where defects may fall.
+        named: What all defects are called (taxonomy); empty for the names of what they are drawn from.
+        drawn: Masks that the images take in turn; none where regions are drawn at random.
     """
 
     folder: Path
@@ -67,6 +74,8 @@ class SetWriter:
     config: GenerateConfig
     model_sha256: str
     areas: Areas = NO_LIMIT
+    named: str = ""
+    drawn: Sequence[DrawnMask] = ()
 
     def defect_id(self, index: int) -> str:
         """Id of a defect image."""
@@ -95,30 +104,39 @@ class SetWriter:
         def finish(position: int) -> Row:
             return self._write_defect(found, colors_u8[position : position + 1], position, indices[position])
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        with self._threads([found[0].candidates.target_index[position] for position in positions]) as threads:
             return list(threads.map(finish, positions))
 
     def _write_defect(self, found: Sequence[Defects], color_u8: Tensor, position: int, index: int) -> Row:
         target = self.normals[int(found[0].candidates.target_index[position])]
-        pixels = load_image(target.path).pixels
-        allowed = self.areas.allowed(target, pixels.shape[:2]) if self.areas else None
+        image = load_image(target.path).pixels
+        pixels = image if target.window is None else target.window.crop(image)
+        allowed = self.areas.allowed(target, image.shape[:2]) if self.areas else None
+        drawn = self.drawn[index % len(self.drawn)].load() if self.drawn else None
+        if self.config.masks_as == "visible":
+            allowed, drawn = drawn, None
+        inner = None if target.window is None else target.window.inner_borders(image.shape)
         finished: list[tuple[Composed, dict[str, Any]]] = []
         for defects in found:
             if position not in defects.positions:
                 continue
             place = defects.positions.index(position)
-            composed = self._composed(defects.candidates, color_u8, place, pixels, allowed)
+            composed = self._composed(defects.candidates, color_u8, place, pixels, allowed, drawn, inner)
             if composed.label_mask.any():  # else no room is left for it at the image's own size
                 finished.append((composed, self.about(defects, place, index, target, composed)))
                 allowed = ~composed.label_mask if allowed is None else allowed & ~composed.label_mask
         if not finished:
             raise DataError(f"the allowed region of {target.relative} is too thin for a defect; give a larger one")
         whole, parts = joined(pixels, [part for part, _ in finished]), [about for _, about in finished]
+        if target.window is not None:
+            whole = put_back(image, target.window, whole)
         names = {about["defect"] for about in parts}
         defect = names.pop() if len(names) == 1 else COMBINED
         image_id = self.defect_id(index)
-        image, label = self._paths(image_id, f"test/{defect}", f"ground_truth/{defect}/{image_id}_mask.png")
-        self._save_pair(self.folder / image, self.folder / cast(str, label), whole)
+        path, label = self._paths(image_id, f"test/{defect}", f"ground_truth/{defect}/{image_id}_mask.png")
+        profile = colour_profile(target.path, image)
+        del image, pixels  # large ones would double what saving takes
+        self._save_pair(self.folder / path, self.folder / cast(str, label), whole, profile)
         own = parts[0] | {
             "defect": defect,
             "mask_area": int(whole.label_mask.sum()),
@@ -129,23 +147,31 @@ class SetWriter:
             own |= {"severity": None, "parts": parts, "defects_asked": asked_defects(self.config, self.category, index)}
         return Row(
             id=image_id,
-            image=image,
+            image=path,
             label_mask=label,
             category=self.category,
             target=target.relative,
             composition=self.config.composition,
             model_sha256=self.model_sha256,
             changed_outside=whole.changed_outside,
+            window=None if target.window is None else target.window.as_list(),
             **own,
         )
 
     def _composed(
-        self, candidates: Candidates, color_u8: Tensor, position: int, pixels: np.ndarray, allowed: np.ndarray | None
+        self,
+        candidates: Candidates,
+        color_u8: Tensor,
+        position: int,
+        pixels: np.ndarray,
+        allowed: np.ndarray | None,
+        drawn: np.ndarray | None,
+        inner: Borders | None,
     ) -> Composed:
         """One defect at the target's own size, on the target alone."""
         one = slice(position, position + 1)
         appearance = APPEARANCES[int(candidates.plan.appearance[position])]
-        content = self._native_content(candidates, signed_from_u8(color_u8), position, pixels)
+        content = self._native_content(candidates, signed_from_u8(color_u8), position, pixels, inner is not None)
         output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
         return compose(
             pixels,
@@ -155,6 +181,8 @@ class SetWriter:
             under=content if appearance == "blend" else None,
             allowed=allowed,
             opacity=float(candidates.opacity[position]),
+            drawn=drawn,
+            inner=inner,
         )
 
     def _donor(self, candidates: Candidates, position: int) -> Record:
@@ -174,7 +202,7 @@ class SetWriter:
         from_donor = uses_base or foreign or appearance == "reference"
         attempt = int(candidates.attempt[position])
         about: dict[str, Any] = {
-            "defect": donor.defect if uses_base else named,
+            "defect": self.named or (donor.defect if uses_base else named),
             "reference": donor.relative if from_donor and appearance != "target" else target.relative,
             "decoder": self.config.decoders[int(plan.decoder[position])],
             "operation": operation + ("+tps" if bool(plan.then_tps[position]) and operation != "tps" else ""),
@@ -187,23 +215,27 @@ class SetWriter:
             "attempt": attempt,
             "accepted": composed.change_inside >= self.config.min_change and bool(candidates.accepted[position]),
         }
+        if candidates.scores.shape[1]:
+            about["gate"] = gate_entry(candidates.scores[position], candidates.rejected[position])
         if self.config.severity != (1.0, 1.0):
             strength = candidates.opacity if uses_base or foreign else candidates.severity
             about["severity"] = round(float(strength[position]), 4)
         return about
 
     @staticmethod
-    def _save_pair(image: Path, label: Path, composed: Composed) -> None:
+    def _save_pair(image: Path, label: Path, composed: Composed, profile: bytes | None = None) -> None:
         """Write mask and image, both or none."""
         try:
             save_png(label, composed.label_mask)
-            save_png(image, composed.pixels)
+            _save_image(image, composed.pixels, profile)
         except BaseException:
             for path in (image, label):
                 path.unlink(missing_ok=True)
             raise
 
-    def _native_content(self, candidates: Candidates, color: Tensor, position: int, pixels: np.ndarray) -> Tensor:
+    def _native_content(
+        self, candidates: Candidates, color: Tensor, position: int, pixels: np.ndarray, in_window: bool
+    ) -> Tensor:
         """C_r at the target's own size, float (1, 3, H, W): native pixels wherever a file has them."""
         one = slice(position, position + 1)
         appearance = APPEARANCES[int(candidates.plan.appearance[position])]
@@ -214,19 +246,24 @@ class SetWriter:
             return native
         if not uses_base and appearance == "blend":  # painted at the model's size: carry the change over
             return carried(native, candidates.content[one], color)
-        reference = native_tensor(load_image(self._donor(candidates, position).path).pixels)
+        reference = native_tensor(reference_pixels(self._donor(candidates, position), max(height, width)))
         if not uses_base:
             return resized(reference, height, width)
         warped = sample(reference, bent_grid(candidates.matrix[one], candidates.bend[one], height, width))
         if appearance == "reference":
             return warped
-        return pasted(native, warped, candidates.reference_region[one], float(candidates.level[position]))
+        level = float(candidates.level[position])
+        return pasted(native, warped, candidates.reference_region[one], level, in_window=in_window)
 
     def write_normals(self, drawn: RedrawnNormals, indices: Sequence[int], only: str | None = None) -> list[Row]:
         """Finish and write redrawn good images (on the CPU), or the one whose id is given."""
         positions = [p for p, index in enumerate(indices) if only in (None, self.normal_id(index))]
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        with self._threads([drawn.target_index[position] for position in positions]) as threads:
             return list(threads.map(lambda p: self._write_normal(drawn, p, indices[p]), positions))
+
+    def _threads(self, targets: Sequence[Tensor]) -> ThreadPoolExecutor:
+        """Threads that write images, as many as these targets' sizes allow."""
+        return ThreadPoolExecutor(at_a_time(self.normals[int(target)].path for target in targets))
 
     def _write_normal(self, drawn: RedrawnNormals, position: int, index: int) -> Row:
         target = self.normals[int(drawn.target_index[position])]
@@ -234,17 +271,23 @@ class SetWriter:
         patched = bool(drawn.patched[position])
         composition = "region" if patched else "full"
         one = slice(position, position + 1)
-        pixels = load_image(target.path).pixels
+        image = load_image(target.path).pixels
+        pixels = image if target.window is None else target.window.crop(image)
         shown = pixels if patched else load_image(reference.path).pixels
         content = resized(native_tensor(shown), *pixels.shape[:2])
         generated = at_native_size(drawn.output(position), content, drawn.content[one])
-        composed = compose(pixels, generated, drawn.region_mask[one], composition)
+        inner = None if target.window is None else target.window.inner_borders(image.shape)
+        composed = compose(pixels, generated, drawn.region_mask[one], composition, inner=inner)
+        if target.window is not None:
+            composed = put_back(image, target.window, composed)
         image_id = self.normal_id(index)
-        image, _ = self._paths(image_id, f"train/{GOOD}", None)
-        save_png(self.folder / image, composed.pixels)
+        path, _ = self._paths(image_id, f"train/{GOOD}", None)
+        profile = colour_profile(target.path, image)
+        del image, pixels, shown
+        _save_image(self.folder / path, composed.pixels, profile)
         return Row(
             id=image_id,
-            image=image,
+            image=path,
             label_mask=None,
             category=self.category,
             defect=GOOD,
@@ -263,6 +306,7 @@ class SetWriter:
             fusion_mask=round(float(drawn.fusion_mask[position].mean()), 4),
             attempt=0,
             accepted=True,
+            window=None if target.window is None else target.window.as_list(),
         )
 
     def _paths(self, image_id: str, folder: str, label: str | None) -> tuple[str, str | None]:
@@ -272,6 +316,13 @@ class SetWriter:
             if path is not None:
                 make_folder((self.folder / path).parent)
         return cast(str, paths[0]), paths[1]
+
+
+def _save_image(path: Path, pixels: np.ndarray, profile: bytes | None) -> None:
+    if profile is None:
+        save_png(path, pixels)
+    else:
+        save_png(path, pixels, profile=profile)
 
 
 def append_rows(folder: Path, rows: Sequence[Row]) -> None:

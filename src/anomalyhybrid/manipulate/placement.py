@@ -16,6 +16,7 @@ from anomalyhybrid.ops.warp import affine_grid, identity_grid, sample, similarit
 
 CANDIDATES = 24  # placements compared for each reference
 SIDE = 64  # pixels at which they are compared
+ASPECT = 2.5  # factor by which a reference that is to cover a drawn region may be stretched along one axis
 
 
 DIM = 24 / 255  # brightness below which a surface shows next to no defect
@@ -164,6 +165,75 @@ def suit_placement(
         scores.append(misfit - 0.02 * torch.log(-torch.log(draws.uniform(1e-6, 1 - 1e-6))).neg())
     best = torch.stack(scores, dim=1).argmin(dim=1)
     return torch.stack(matrices, dim=1)[torch.arange(len(best), device=best.device), best]
+
+
+def _principal(region_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Centre, float (B, 2), angle of the longest extent, float (B,), and deviations along and across it, (B, 2)."""
+    batch, _, height, width = region_mask.shape
+    weight = region_mask.reshape(batch, -1, 1) / region_mask.sum(dim=(2, 3)).clamp_min(1e-6)[..., None]
+    grid = identity_grid(1, height, width, region_mask.device).reshape(1, -1, 2)
+    centre = (grid * weight).sum(dim=1)
+    x, y = (grid - centre[:, None]).unbind(dim=2)
+    xx, yy, xy = ((product * weight[..., 0]).sum(dim=1) for product in (x * x, y * y, x * y))
+    middle, spread = (xx + yy) / 2, torch.sqrt(((xx - yy) / 2).square() + xy.square())
+    least = (1.0 / min(height, width)) ** 2
+    deviations = torch.stack([middle + spread, middle - spread], dim=1).clamp_min(least).sqrt()
+    return centre, 0.5 * torch.atan2(2 * xy, xx - yy), deviations
+
+
+def _rotation(angle: Tensor) -> Tensor:
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    return torch.stack([torch.stack([cosine, -sine], dim=1), torch.stack([sine, cosine], dim=1)], dim=1)
+
+
+def cover_placement(draws: Draws, drawn: Tensor, region_mask: Tensor, most_turn: float = 180.0) -> Tensor:
+    """Turn, resize and move references so that their regions cover given ones, as little enlarged as that allows.
+
+    The regions' extents are laid onto each other, longest on longest; where turns are limited the reference keeps its
+    axes and is turned within the limit. Both axes may be resized differently, by a factor of at most `ASPECT`.
+
+    Args:
+        draws: Random rows.
+        drawn: To be covered, not empty, binary float (B, 1, H, W).
+        region_mask: Of the references, not empty, binary float (B, 1, H, W).
+        most_turn: Degrees that turns keep within; at 180 references are turned as the drawn region lies, and mirrored.
+
+    Returns:
+        Maps from the target's to the reference's coordinates, float (B, 2, 3): of `CANDIDATES` the one that covers
+        most at the least enlargement.
+
+    Source: ADR-015.
+    """
+    small, region = F.adaptive_max_pool2d(drawn, SIDE), F.adaptive_max_pool2d(region_mask, SIDE)
+    there, lies, wanted = _principal(small)
+    here, own_lies, own = _principal(region)
+    area = small.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    matrices, scores = [], []
+    for _ in range(CANDIDATES):
+        signs = torch.stack([draws.signs(), draws.signs()], dim=1)
+        turn, margin = draws.uniform(-1, 1) * math.radians(most_turn), draws.uniform(0.9, 1.7)
+        ratio = own / (wanted * margin[:, None])
+        if most_turn < 180:
+            across = torch.cos(lies - own_lies).abs() < math.sqrt(0.5)  # of the axes that will lie on each other
+            ratio = torch.where(across[:, None], own.flip(1), own) / (wanted * margin[:, None])
+            linear = _rotation(turn) @ _rotation(lies) @ torch.diag_embed(_even(ratio)) @ _rotation(-lies)
+        else:
+            linear = _rotation(own_lies) @ torch.diag_embed(_even(ratio) * signs) @ _rotation(-lies)
+        offset = here - (linear @ there[:, :, None])[:, :, 0]
+        matrix = torch.cat([linear, offset[:, :, None]], dim=2)
+        placed = (sample(region, affine_grid(matrix, SIDE, SIDE), padding="zeros") > 0.4).float()
+        covered = (placed * small).sum(dim=(1, 2, 3)) / area
+        enlarged = torch.linalg.det(linear).abs().clamp_min(1e-6).rsqrt().log().clamp_min(0)
+        matrices.append(matrix)
+        scores.append(1 - covered + 0.15 * enlarged + 0.02 * draws.uniform())
+    best = torch.stack(scores, dim=1).argmin(dim=1)
+    return torch.stack(matrices, dim=1)[torch.arange(len(best), device=best.device), best]
+
+
+def _even(ratio: Tensor) -> Tensor:
+    """Bring two scales, float (B, 2), to within `ASPECT` of each other, enlarging by at most 4."""
+    middle = ratio.prod(dim=1, keepdim=True).sqrt()
+    return (ratio / middle).clamp(ASPECT**-0.5, ASPECT**0.5) * middle.clamp_min(0.25)
 
 
 def moved_into(draws: Draws, room: Tensor, region_mask: Tensor) -> Tensor:

@@ -55,6 +55,7 @@ def draw_plan(
     decoders: int,
     foreign: float = 0.0,
     remove_real: bool = False,
+    kinds: Sequence[str] = KINDS,
 ) -> Plan:
     """Draw the decisions of a batch.
 
@@ -68,9 +69,10 @@ def draw_plan(
         decoders: Number of decoder groups in use.
         foreign: Share of patches of other good images among images without a real reference.
         remove_real: Whether real references draw ``remove`` as often as the others, though it erases what they show.
+        kinds: Procedural kinds to draw from, in equal shares.
     """
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
-    kind = draws.choice([1.0] * len(KINDS))
+    kind = draws.choice([float(name in kinds) for name in KINDS])
     patched = draws.happens(foreign) & ~uses_base & (appearance in ("auto", "blend"))
     chosen = _draw_appearance(draws, appearance, kind, uses_base | patched)
     return Plan(
@@ -82,6 +84,23 @@ def draw_plan(
         foreign=patched,
         decoder=draws.choice([1.0] * decoders),
     )
+
+
+_AS_LINE = ("scratch", "scratch", "crack", "crack", "crack", "contamination")
+_AS_PATCH = ("dent", "dent", "bump", "hole", "hole", "contamination")
+
+
+def suited_kind(kind: Tensor, is_line_B: Tensor) -> Tensor:
+    """Replace procedural kinds by those that outlines of others' drawing can be, long (B,): a line is no dent.
+
+    Args:
+        kind: Index into `KINDS`, long (B,).
+        is_line_B: Whether the outline is thin everywhere, bool (B,).
+    """
+    line, patch = (
+        torch.tensor([KINDS.index(name) for name in names], device=kind.device) for names in (_AS_LINE, _AS_PATCH)
+    )
+    return torch.where(is_line_B, line[kind], patch[kind])
 
 
 def _draw_appearance(draws: Draws, appearance: Appearance | Literal["auto"], kind: Tensor, uses_base: Tensor) -> Tensor:

@@ -134,10 +134,17 @@ def _inner_ramp(region_mask: Tensor) -> Tensor:
 
 
 def draw_structures(
-    draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor, height: int, width: int
+    draws: Draws,
+    kind: Tensor,
+    center_B2: Tensor,
+    extent_B: Tensor,
+    height: int,
+    width: int,
+    *,
+    outline: Tensor | None = None,
 ) -> Structure:
-    """Draw one structure for each sample; arguments as for `draw_region`."""
-    region_mask = draw_region(draws, kind, center_B2, extent_B, height, width)
+    """Draw one structure for each sample; arguments as for `draw_region`, or its result as `outline`."""
+    region_mask = draw_region(draws, kind, center_B2, extent_B, height, width) if outline is None else outline
     relief = _relief(draws, kind, region_mask)
     edge = _outline_edges(draws, kind, region_mask, relief)
     grey = draws.uniform(-0.9, 0.8)[:, None]

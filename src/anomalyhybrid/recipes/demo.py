@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ import numpy as np
 
 from anomalyhybrid.data.files import existing_folder, make_folder, resolve_inside, write_text_atomic
 from anomalyhybrid.data.loading import load_image, load_mask
+from anomalyhybrid.data.new_folder import new_folder
 from anomalyhybrid.data.parts import write_dataset
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.config import GenerateConfig
@@ -51,9 +51,7 @@ def demo(out: Path, *, announce: Announce, report: Callable[[int, int], None] | 
     started = time.monotonic()
     out = out.expanduser().resolve()
     _check_replaceable(out)
-    making = out.with_name(f".{out.name}.anomalyhybrid-demo")
-    shutil.rmtree(making, ignore_errors=True)  # what a killed demo left
-    try:
+    with new_folder(out) as making:
         source = make_folder(making / "source")
         announce(f"rendering {GOOD_IMAGES} good images each of {' and '.join(PRODUCTS)}")
         for number, product in enumerate(PRODUCTS):
@@ -72,9 +70,6 @@ def demo(out: Path, *, announce: Announce, report: Callable[[int, int], None] | 
         write_sheet(making, making / "sheet.html")
         lines = _summary(making, time.monotonic() - started)
         write_text_atomic(making / MARKER, json.dumps({"made_by": "anomalyhybrid demo", "summary": lines}, indent=2))
-        _take_place(making, out)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     return [*lines, f"look at {out / 'sheet.html'}"]
 
 
@@ -83,21 +78,6 @@ def _check_replaceable(out: Path) -> None:
         return
     if any(existing_folder(out).iterdir()) and not (out / MARKER).is_file():
         raise DataError(f"{out} holds files that no demo made; name another folder with --out, or empty it")
-
-
-def _take_place(making: Path, out: Path) -> None:
-    """Put the new output where the old one was; the old one is removed only when the new one stands."""
-    old = out.with_name(f".{out.name}.anomalyhybrid-old")
-    shutil.rmtree(old, ignore_errors=True)
-    try:
-        if out.exists():
-            out.rename(old)
-        making.rename(out)
-    except OSError as error:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        raise DataError(f"{out} cannot be replaced: {error.strerror}; name another folder with --out") from error
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _summary(dataset: Path, seconds: float) -> list[str]:

@@ -14,11 +14,14 @@ from pathlib import Path
 import torch
 
 from anomalyhybrid import __version__
+from anomalyhybrid.backends.choice import Asked, Backend, choose_backend, recorded_backend
 from anomalyhybrid.data.files import write_text_atomic
 from anomalyhybrid.errors import DataError
+from anomalyhybrid.generation.additions import APPENDED, FIRST, FOLDERS, descriptions, next_numbers
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.hybrid_config import HybridConfig
-from anomalyhybrid.generation.manifest import DATASET, FORMAT
+from anomalyhybrid.generation.manifest import DATASET, FORMAT, Row, read_dataset
+from anomalyhybrid.generation.rejected import read_rejected
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.job import Model
 from anomalyhybrid.recipes.sources import Sources, best_device
@@ -44,6 +47,8 @@ def data_sha256(sources: Sources) -> str:
         lines = [
             f"{r.category}/{r.defect} {image} {mask}\n" for r, image, mask in zip(records, images, masks, strict=True)
         ]
+    for mask in sources.drawn:
+        lines.append(f"{mask.record.category}/{mask.defect} {mask.record.path.stem} {sha256_of(mask.path)}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -75,21 +80,103 @@ def describe(
     }
 
 
-def check_beginning(out: Path, names: Sequence[str], *, resume: bool) -> None:
-    """Refuse a folder that holds a set already, or, to resume, none.
+def used_backend(asked: Asked, about: dict | None) -> Backend:
+    """The runtime of a new set, or the one that images were begun with.
+
+    Args:
+        asked: As the settings say.
+        about: What the set says of itself, to finish it; None for new images.
+
+    Raises:
+        ConfigError: The runtime that is asked for is not installed.
+        DataError: The one that images were begun with is not.
+    """
+    device = best_device().type
+    return choose_backend(asked, device) if about is None else recorded_backend(descriptions(about)[-1], device)
+
+
+def check_beginning(out: Path, names: Sequence[str], *, resume: bool, append: bool = False) -> None:
+    """Refuse a folder that holds a set already, or, to resume or to append, none that this can be done with.
 
     Args:
         out: Folder of the set.
         names: Its records, any of which says that a set was begun.
         resume: Whether a set is to be finished.
+        append: Whether images are added to it; with `resume`, whether an addition is to be finished.
 
     Raises:
         DataError: Says which.
     """
-    if not resume and any((out / name).exists() for name in names):
-        raise DataError(f"{out} already holds a generated set; finish it with --resume or give another --out")
-    if resume and not (out / DATASET).exists():
-        raise DataError(f"{out} holds no set to resume; start without --resume")
+    if not (resume or append) and any((out / name).exists() for name in names):
+        raise DataError(
+            f"{out} already holds a generated set; add to it with --append, replace it with --overwrite, finish it "
+            "with --resume, or give another --out"
+        )
+    if (resume or append) and not (out / DATASET).exists():
+        what = "resume" if resume else "append to"
+        raise DataError(f"{out} holds no set to {what}; start without --{'resume' if resume else 'append'}")
+    if append:
+        _check_appendable(out, read_dataset(out), resume)
+
+
+def _check_appendable(out: Path, about: dict, resume: bool) -> None:
+    kind = "of hybrids" if about.get("kind") == "hybrids" else "with depth" if about.get("level") == "depth" else ""
+    if kind:
+        raise DataError(f"{out} holds a set {kind}, which cannot be added to; give another --out")
+    unfinished = "summary" not in about
+    if resume and not (unfinished and about.get(APPENDED)):
+        raise DataError(f"{out} holds no addition that was begun and not finished; start without --resume")
+    if unfinished and not resume:
+        again = "--append --resume" if about.get(APPENDED) else "--resume"
+        raise DataError(f"{out} is not finished; finish it with {again} and its own settings before adding to it")
+
+
+def addition(out: Path, about: dict, rows: Sequence[Row], description: dict) -> dict:
+    """What `dataset.json` says of images that are added to a set.
+
+    Args:
+        out: Folder of the set.
+        about: What the set says of itself.
+        rows: Its manifest's.
+        description: What a set of the new images would say.
+
+    Raises:
+        DataError: A set of one category, which has no folder of its own there, and others to be added.
+    """
+    own, new = about["categories"], description["categories"]
+    folders = len(own) > 1
+    if not folders and new != own:
+        raise DataError(
+            f"{out} holds images of {own[0]} alone, without a folder for it; images of {', '.join(new)} go into a set "
+            "of their own: give another --out"
+        )
+    return _as_addition(description) | {FIRST: next_numbers(about, rows, read_rejected(out), new), FOLDERS: folders}
+
+
+def going_on(before: dict, description: dict) -> dict:
+    """The description of images that were begun before, with the numbers that their ids begin with."""
+    if FIRST not in before:
+        return description
+    return _as_addition(description) | {name: before[name] for name in (FIRST, FOLDERS)}
+
+
+def _as_addition(description: dict) -> dict:
+    return {name: value for name, value in description.items() if name != "format"}
+
+
+def joined(about: dict | None, description: dict, *, resume: bool) -> dict:
+    """What `dataset.json` says of a set and the images that are being made, without a summary.
+
+    Args:
+        about: What it says so far; None of a new set.
+        description: Of the images being made, by `addition` where there are earlier ones.
+        resume: Whether they were begun before, so that the description of them is the last one.
+    """
+    earlier = [] if about is None else descriptions(about)[: -1 if resume else None]
+    if not earlier:
+        return description
+    first = {name: value for name, value in earlier[0].items() if name != "summary"}
+    return first | {APPENDED: [*earlier[1:], description]}
 
 
 def check_resumed(out: Path, before: dict, description: dict, keys: Sequence[str]) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from anomalyhybrid import __version__
 from anomalyhybrid.data.files import existing_folder, write_text_atomic
+from anomalyhybrid.data.new_folder import new_folder
 from anomalyhybrid.export.annotations import write_coco, write_yolo
 from anomalyhybrid.export.config import ExportConfig, Format
-from anomalyhybrid.export.folder import RECORD, check_target, new_folder
+from anomalyhybrid.export.folder import RECORD, check_target
 from anomalyhybrid.export.items import Groups, Tick, read_items
 from anomalyhybrid.export.records import write_imagefolder, write_webdataset
 from anomalyhybrid.export.trees import write_anomalib, write_mvtec, write_visa

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
 
 from anomalyhybrid.data.files import make_folder, resolve_inside
 from anomalyhybrid.data.regions_of_interest import read_areas
 from anomalyhybrid.errors import DataError, WeightsError
+from anomalyhybrid.generation.additions import description_of
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, read_rows
+from anomalyhybrid.recipes.control import TAXONOMY, taxonomy_record, with_control
 from anomalyhybrid.recipes.description import data_sha256
 from anomalyhybrid.recipes.generation import AREAS
 from anomalyhybrid.recipes.job import load_model, prepare_job
@@ -42,6 +45,7 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     rows = {row.id: row for row in read_rows(dataset)}
     if image_id not in rows:
         raise DataError(f"{dataset} has no image {image_id!r}; its ids run like {next(iter(rows), 'none')!r}")
+    description = description_of(description, rows[image_id])
     config = GenerateConfig.from_json(description["config"])
     run = description["model"]["run"]
     model = load_model(run if run == "shipped" else os.path.join(dataset, run))
@@ -52,6 +56,7 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
         folders["data"], folders["base_set"], base_part=config.base_split, seed=config.seed, skip_unreadable=True,
         announce=announce,
     )  # fmt: skip
+    sources = with_control(sources, config, None, announce)
     if description.get("data_sha256") not in (None, data_sha256(sources)):
         raise DataError(
             f"the images in {', '.join(str(path) for paths in folders.values() for path in paths)} are not those that "
@@ -61,9 +66,12 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     if areas and areas.sha256(sources.normals) != description.get(AREAS):
         given = " and ".join(path for path in (config.roi, config.forbid) if path)
         raise DataError(f"{given} do not hold the regions that {dataset} was made with; put the same ones back")
+    if taxonomy_record(sources, config) != {key: description[key] for key in (TAXONOMY,) if key in description}:
+        raise DataError(f"{config.taxonomy} is not what {dataset} was made with; put the same file back")
     make_folder(out)
-    job = prepare_job(model, sources, config, out, None)
-    for category, is_defect, indices in job.chunks():
+    job = prepare_job(model, sources, config, out, None, description=description)
+    spare = (chunk for category in job.sources.categories for chunk in job.spare_chunks(category))
+    for category, is_defect, indices in chain(job.chunks(), spare):
         if image_id in job.ids(category, is_defect, indices):
             (row,) = job.draw(category, is_defect, indices, only=image_id)()
             if row != rows[image_id]:

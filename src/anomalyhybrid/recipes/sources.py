@@ -13,6 +13,7 @@ import torch
 from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
 from anomalyhybrid.conditions.extractors import make_depth_extractor, make_edge_extractor
 from anomalyhybrid.conditions.measured import MEASURED, MeasuredDepth
+from anomalyhybrid.data.drawn_masks import DrawnMask
 from anomalyhybrid.data.files import existing_folder
 from anomalyhybrid.data.loading import check_images
 from anomalyhybrid.data.near_duplicates import describe_groups, duplicate_groups
@@ -20,6 +21,7 @@ from anomalyhybrid.data.reading import read_base_set, read_many
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.splits import base_split, undivided
 from anomalyhybrid.errors import DataError
+from anomalyhybrid.generation.taxonomy import Entry
 from anomalyhybrid.models.weights import cache_folder
 
 Announce = Callable[[str], None]
@@ -34,12 +36,16 @@ class Sources:
         categories: Names in order.
         normals: Good training images, category by category.
         base: Real defects to learn from or draw on, category by category; empty without a base set.
+        drawn: Masks drawn for good images, category by category (`recipes.control`).
+        taxonomy: Named defects that the images are shared among, likewise.
     """
 
     root: Path
     categories: tuple[str, ...]
     normals: tuple[Record, ...]
     base: tuple[Record, ...]
+    drawn: tuple[DrawnMask, ...] = ()
+    taxonomy: tuple[Entry, ...] = ()
 
 
 def read_sources(

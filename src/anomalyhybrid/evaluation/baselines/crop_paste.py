@@ -62,12 +62,14 @@ def crop_paste(
     count: int,
     seed: int,
     *,
+    types: Literal["equal", "base"] = "equal",
     config: CropPasteConfig | None = None,
     block: int = BLOCK,
 ) -> Samples:
     """Paste real defects on good images: no generator, no levelling, no blending.
 
-    Types take turns, so that each gets an equal share; of a type, base images are drawn uniformly.
+    Types take turns, so that each gets an equal share, and of a type base images are drawn uniformly; or all base
+    images take turns, so that types are as frequent as among them.
 
     Args:
         good: Good images of one category.
@@ -76,6 +78,7 @@ def crop_paste(
         base_kind: Index into `kinds` of each base image, long (len(base),).
         count: Images to make.
         seed: Root seed; image i is the same whatever `count` and `block` are.
+        types: ``equal`` or ``base``, as above.
         config: Placement and warps.
         block: Images drawn together.
 
@@ -95,8 +98,10 @@ def crop_paste(
     base, base_kind = base.to(device), base_kind.to(device)
     _check_base(good, base, kinds, base_kind)
     symmetry = symmetry_of(good.color_u8)
-    present = base_kind.unique()  # sorted
+    present = base_kind.unique() if types == "equal" else base_kind  # sorted; or each image is a group of its own
     members = [(base_kind == number).nonzero()[:, 0].tolist() for number in present]
+    if types == "base":
+        members = [[row] for row in range(len(base))]
 
     def draw(indices: Sequence[int], attempt: int) -> Candidates:
         draws = draws_of(seed, "crop_paste", indices, attempt, device, columns=1024)

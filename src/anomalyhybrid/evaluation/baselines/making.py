@@ -29,6 +29,7 @@ def make_baseline(
     base: ImageSet | None = None,
     kinds: tuple[str, ...] = (),
     base_kind: Tensor | None = None,
+    types: Literal["equal", "base"] = "equal",
     textures: Textures | None = None,
     block: int = BLOCK,
 ) -> Samples:
@@ -42,6 +43,7 @@ def make_baseline(
         base: Real defects, for ``crop_paste``.
         kinds: Their types, for ``crop_paste``.
         base_kind: Index into `kinds` of each base image, for ``crop_paste``.
+        types: How often each type is drawn, for ``crop_paste``.
         textures: For ``perlin``; None draws procedural ones.
         block: Images drawn together.
 
@@ -56,7 +58,7 @@ def make_baseline(
         case "crop_paste":
             if base is None or base_kind is None:
                 raise ConfigError("crop_paste pastes real defects; give base, kinds and base_kind")
-            return crop_paste(good, base, kinds, base_kind, count, seed, block=block)
+            return crop_paste(good, base, kinds, base_kind, count, seed, types=types, block=block)
         case "cut_paste":
             return cut_paste(good, count, seed, block=block)
         case "perlin":

@@ -43,6 +43,7 @@ OPTIONS = (
     "base_split",
     "with_base",
     "base_share",
+    "types",
     "validation_share",
     "eroded_truth",
     "batch_size",
@@ -291,7 +292,14 @@ def _baseline(method: str, data: CategoryData, config: EvaluateConfig, seed: int
         case "crop_paste":
             base = data.pictures.image_set(data.base_records).to(bench.device)
             samples = make_baseline(
-                "crop_paste", good, config.count, seed, base=base, kinds=data.kinds, base_kind=data.base.kind
+                "crop_paste",
+                good,
+                config.count,
+                seed,
+                base=base,
+                kinds=data.kinds,
+                base_kind=data.base.kind,
+                types=config.types,
             )
         case "perlin":
             textures = load_textures(Path(config.textures), config.size) if config.textures else None

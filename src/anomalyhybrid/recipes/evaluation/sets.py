@@ -195,6 +195,7 @@ def written_set(
             foreign=config.foreign,
             bend=config.bend,
             levelling=config.levelling,
+            types=config.types,
             batch_size=config.generate_batch,
             seed=seed,
             edge_weights=config.edge_weights,

@@ -1,0 +1,1 @@
+"""Runtimes other than PyTorch for the networks on a CPU (ADR-017)."""

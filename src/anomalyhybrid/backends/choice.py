@@ -1,0 +1,113 @@
+"""Which runtime the networks run in; free of torch (ADR-017)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from anomalyhybrid.errors import ConfigError, DataError
+
+BackendName = Literal["torch", "onnx", "openvino"]
+Asked = Literal["auto", "torch", "onnx", "openvino"]
+
+BACKEND = "backend"
+"""Entry of `dataset.json`: name and version of the runtime that the set's pixels came from."""
+PACKAGES: dict[BackendName, tuple[str, ...]] = {
+    "openvino": ("openvino",),
+    "onnx": ("onnxruntime", "onnx", "onnxscript"),
+    "torch": ("torch",),
+}
+"""What each runtime needs, in the order in which `auto` looks on a CPU; the first gives the version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A runtime of this installation.
+
+    Attributes:
+        name: Which.
+        version: Of its package.
+    """
+
+    name: BackendName
+    version: str
+
+    def record(self) -> dict[str, str]:
+        """As `dataset.json` keeps it."""
+        return asdict(self)
+
+
+def missing_packages(name: BackendName) -> list[str]:
+    """Packages that a runtime needs and this installation lacks."""
+    return [package for package in PACKAGES[name] if find_spec(package) is None]
+
+
+def check_installed(name: BackendName, otherwise: str = "") -> None:
+    """Refuse a runtime that is not installed.
+
+    Args:
+        name: Which.
+        otherwise: What else can be done, to end the message with.
+
+    Raises:
+        ConfigError: Names the packages and the extra that brings them.
+    """
+    if missing := missing_packages(name):
+        raise ConfigError(f"{name} needs {', '.join(missing)}: pip install 'anomalyhybrid[{name}]'{otherwise}")
+
+
+def choose_backend(asked: Asked, device: str) -> Backend:
+    """Choose a runtime.
+
+    Args:
+        asked: A name, or ``auto``: PyTorch on a GPU; on a CPU OpenVINO, else ONNX Runtime, else PyTorch, whichever is
+            installed first.
+        device: ``cpu``, or the GPU's type.
+
+    Raises:
+        ConfigError: It is not installed, or runs on no GPU.
+    """
+    if asked == "auto":
+        names: list[BackendName] = ["torch"] if device != "cpu" else list(PACKAGES)
+        asked = next(name for name in names if not missing_packages(name))
+    check_installed(asked, ", or give --backend auto or torch")
+    if asked != "torch" and device != "cpu":
+        raise ConfigError(
+            f"backend {asked!r} runs on the CPU, and this machine generates on its GPU; give auto or torch, or "
+            "hide the GPU with CUDA_VISIBLE_DEVICES="
+        )
+    return Backend(asked, version(PACKAGES[asked][0]))
+
+
+def recorded_backend(description: Mapping[str, Any], device: str) -> Backend:
+    """The runtime that images were begun with; sets older than the record came from PyTorch.
+
+    Args:
+        description: Of the images in `dataset.json`.
+        device: ``cpu``, or the GPU's type.
+
+    Raises:
+        DataError: This installation does not have it in that version, so that pixels would differ in their last bits.
+            PyTorch's version is not looked at: `regenerate` compares what it gives, as ever.
+    """
+    record = description.get(BACKEND, {"name": "torch"})
+    name = record["name"]
+    if name == "torch":
+        return choose_backend("torch", device)
+    about = f"the images were begun with backend {name} {record['version']}"
+    package = PACKAGES[name][0] if name in PACKAGES else name
+    if name not in PACKAGES or missing_packages(name):
+        raise DataError(f"{about}, which is not installed: pip install '{package}=={record['version']}'")
+    try:
+        here = choose_backend(name, device)
+    except ConfigError as error:
+        raise DataError(f"{about}: {error}") from error
+    if here.version != record["version"]:
+        raise DataError(
+            f"{about}, but {here.version} is installed and gives other last bits: pip install "
+            f"'{package}=={record['version']}'"
+        )
+    return here
