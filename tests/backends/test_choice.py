@@ -47,11 +47,13 @@ def test_auto_takes_what_is_installed_and_fits_the_device(installed, packages, d
 
 def test_a_missing_or_unfit_runtime_is_refused_with_what_to_do(installed) -> None:
     installed("openvino")
-    with pytest.raises(ConfigError, match=r"onnx needs onnxruntime, onnx, onnxscript: pip install 'anomalyhybrid\[onnx"):
+    with pytest.raises(
+        ConfigError, match=r"onnx needs onnxruntime, onnx, onnxscript: pip install 'anomalyhybrid\[onnx"
+    ):
         choose_backend("onnx", "cpu")
     with pytest.raises(ConfigError, match=r"anomalyhybrid\[onnx\]'$"):
         check_installed("onnx")
-    with pytest.raises(ConfigError, match="runs on the CPU.*CUDA_VISIBLE_DEVICES"):
+    with pytest.raises(ConfigError, match=r"runs on the CPU.*CUDA_VISIBLE_DEVICES"):
         choose_backend("openvino", "cuda")
 
 

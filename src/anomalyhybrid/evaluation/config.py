@@ -153,6 +153,8 @@ class EvaluateConfig:
     """Share of our real references bent by a local thin-plate spline."""
     levelling: tuple[float, float] = (1.0, 1.0)
     """Part of a reference's difference in level that our images take off, drawn from this range."""
+    gate: Literal["off", "on"] = "off"
+    """Whether our images pass the quality gate (docs/adr/014)."""
     generate_batch: int = 16
     """Images generated together."""
     depth_run: str = ""
@@ -259,6 +261,7 @@ _CHOICES = (
     "mode",
     "base_split",
     "types",
+    "gate",
     "eroded_truth",
     "precision",
     "features",

@@ -78,7 +78,7 @@ class Normality:
 
         Args:
             cells: Features, float (B, C, h, w).
-            region_mask: Binary float (B, 1, S, S), none empty.
+            region_mask: Binary float (B, 1, S, S).
             itself: Good image that each shows, which is left out of the comparison, long (B,); -1 for none.
         """
         touched = F.max_pool2d(region_mask, STRIDE)[:, 0] > 0
@@ -91,8 +91,10 @@ class Normality:
 
 
 def strongest(strangeness: list[Tensor]) -> Tensor:
-    """Mean of the strangest quarter of each region's cells, float (B,)."""
-    return torch.stack([one.topk(max(1, round(STRONGEST * len(one)))).values.mean() for one in strangeness])
+    """Mean of the strangest quarter of each region's cells, float (B,); not a number for an empty region."""
+    return torch.stack(
+        [one.topk(min(len(one), max(1, round(STRONGEST * len(one))))).values.mean() for one in strangeness]
+    )
 
 
 def _side_means(picture: Tensor, region_mask: Tensor, width: int) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,8 @@ def export_model(run: str, out: Path, *, format: ModelFormat, overwrite: bool = 
     described = _generator_graphs(model) | _extractor_graphs(model, announce)
     save = {"onnx": _save_onnx, "openvino": _save_openvino}[format]
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[format]
-    about = _about(model, size, {name: entry | {"file": name + suffix} for name, (_, entry) in described.items()})
+    described = {name: (graph, {"file": name + suffix} | entry) for name, (graph, entry) in described.items()}
+    about = _about(model, size, {name: entry for name, (_, entry) in described.items()})
     with new_folder(out) as making:
         for name, (graph, entry) in described.items():
             channels = 5 if graph.input == "stacked" else 3

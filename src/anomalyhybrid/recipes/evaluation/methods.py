@@ -58,6 +58,7 @@ OPTIONS = (
     "foreign",
     "bend",
     "levelling",
+    "gate",
     "generate_batch",
 )
 """Settings that decide the figures of every table: the split, a method's images, how networks are trained on them."""

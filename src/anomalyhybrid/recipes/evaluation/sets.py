@@ -196,6 +196,8 @@ def written_set(
             bend=config.bend,
             levelling=config.levelling,
             types=config.types,
+            gate=config.gate,
+            window="whole",
             batch_size=config.generate_batch,
             seed=seed,
             edge_weights=config.edge_weights,
