@@ -3,10 +3,10 @@
     python benchmarks/generator_backends.py [--threads 2] [--rounds 5] [--out docs/results/generator_backends.json]
 
 Rendered parts at 256 pixels, `generate`'s own code: candidates, attempts, composition, PNG files, manifest. The
-runtimes take turns, one chunk of 16 images each a round, so that a busy machine slows all of them alike; ratios are medians over
-rounds. Loading the graphs is timed apart (`start_s`). The floor is the arithmetic of one pass over each image at the
-best rate of a large matrix product in the same run; attempts and everything else come on top. `--precision bf16` also
-tries what an OpenVINO plugin may round to, where the CPU has it, with its error.
+runtimes take turns, one chunk of 16 images each a round, so that a busy machine slows all of them alike; ratios are
+medians over rounds. Loading the graphs is timed apart (`start_s`). The floor is the arithmetic of one pass over each
+image at the best rate of a large matrix product in the same run; attempts and everything else come on top.
+`--precision bf16` also tries what an OpenVINO plugin may round to, where the CPU has it, with its error.
 """
 
 from __future__ import annotations
