@@ -2,8 +2,8 @@
 
     python benchmarks/tps_field.py [--threads 2] [--rounds 7] [--out docs/results/tps_field.json]
 
-A batch of 32 images of 6 channels and 256 pixels, 29 control points as a local spline has them (3x3 that move, a ring of
-16 and the corners that rest). `exact` evaluates the spline at every pixel; `fast` on a 64x64 lattice that is upsampled,
+A batch of 32 images of 6 channels and 256 pixels, 29 control points as a local spline has them (3x3 that move, a ring
+of 16 and the corners that rest). `exact` evaluates the spline at every pixel; `fast` on a 64x64 lattice that is upsampled,
 as training and generation do. The ways take turns in each round; ratios are medians over rounds. The floor is the bytes
 that a warp has to move (images in and out, the field once) at the rate of a copy in the same run. kornia and SciPy are
 no dependencies of the package: pip install kornia scipy.
@@ -35,7 +35,7 @@ TARGETS = {"times_kornia": 10.0, "exact_error": 1e-4, "fast_error_px": 0.6}
 
 
 def splines(generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Centres, radii and shifts of local splines, and their control points with displacements, as `ops.warp` has them."""
+    """Centres, radii and shifts of local splines, their control points and displacements, as `ops.warp` has them."""
     centre = torch.rand(BATCH, 2, generator=generator) * 1.2 - 0.6
     radius = torch.rand(BATCH, generator=generator) * 0.3 + 0.2
     shifts = (torch.rand(BATCH, 9, 2, generator=generator) * 2 - 1) * 0.2
