@@ -3,10 +3,10 @@
     python benchmarks/tps_field.py [--threads 2] [--rounds 7] [--out docs/results/tps_field.json]
 
 A batch of 32 images of 6 channels and 256 pixels, 29 control points as a local spline has them (3x3 that move, a ring
-of 16 and the corners that rest). `exact` evaluates the spline at every pixel; `fast` on a 64x64 lattice that is upsampled,
-as training and generation do. The ways take turns in each round; ratios are medians over rounds. The floor is the bytes
-that a warp has to move (images in and out, the field once) at the rate of a copy in the same run. kornia and SciPy are
-no dependencies of the package: pip install kornia scipy.
+of 16 and the corners that rest). `exact` evaluates the spline at every pixel; `fast` on a 64x64 lattice that is
+upsampled, as training and generation do. The ways take turns in each round; ratios are medians over rounds. The floor
+is the bytes that a warp has to move (images in and out, the field once) at the rate of a copy in the same run. kornia
+and SciPy are no dependencies of the package: pip install kornia scipy.
 """
 
 from __future__ import annotations
