@@ -4,22 +4,31 @@
         [--count 60] [--seed 0] [--cache DIR]
 
 Draws as `generate` does with the gate off, writes the set into OUT/set, sheets as OUT/sheet_NN.png (each candidate as
-a crop with context, the same outlined, and the whole image small) and OUT/candidates.jsonl: number, id, defect, scores
-and the gate's verdict. The sheets show no score, so that labels stay blind.
+a crop with context, the same outlined, and the whole image small) and OUT/candidates.jsonl: number, id, defect, whether
+enough changed, scores, and the reasons for which the gate at its usual strictness would reject it. The sheets show no
+score, so that labels stay blind.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from anomalyhybrid.data.loading import load_image, load_mask, save_png, to_rgb_u8
 from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.gate import gate_entry
 from anomalyhybrid.generation.manifest import Row
+from anomalyhybrid.generation.pipeline import Candidates, as_composed, judged
+from anomalyhybrid.generation.pool import CategoryPool, maps_of
+from anomalyhybrid.generation.quality import choose
+from anomalyhybrid.generation.several import draw_defects
 from anomalyhybrid.generation.sheet import outlined, shrunk
-from anomalyhybrid.recipes.job import Job, load_model, prepare_job
+from anomalyhybrid.manipulate.policy import APPEARANCES
+from anomalyhybrid.recipes.job import Job, load_model, prepare_job, with_gate
 from anomalyhybrid.recipes.sources import read_sources
 
 CROP = 172  # side of the crop and its outlined copy
@@ -83,6 +92,18 @@ def prepare(given: argparse.Namespace) -> Job:
     return prepare_job(load_model(given.run), sources, config, given.out / "set", given.cache)
 
 
+@torch.inference_mode()
+def verdicts_of(pool: CategoryPool, drawn: Candidates) -> list[dict]:
+    """Scores of candidates by name, and the reasons for which the pool's gate would reject them."""
+    target = maps_of(pool.normals, drawn.target_index)[0]
+    under = choose(drawn.plan.appearance == APPEARANCES.index("blend"), drawn.content, target)
+    shown = as_composed(target, under, drawn.fused, drawn.region_mask, drawn.opacity)
+    scores, rejected = judged(
+        pool, shown, drawn.region_mask, drawn.target_index, drawn.plan.uses_base, drawn.reference_index, drawn.accepted
+    )
+    return [gate_entry(one, reasons) for one, reasons in zip(scores.cpu(), rejected.cpu(), strict=True)]
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", default="shipped")
@@ -99,13 +120,21 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     given = arguments()
     job = prepare(given)
+    (category,) = job.pools
+    pool, writer = job.pools[category], job.writers[category]
+    gated = with_gate(pool, replace(job.config, gate="on"), category, writer.base)
     rows: list[Row] = []
-    lines: list[dict] = []
-    for category, is_defect, indices in job.chunks():
-        rows += job.draw(category, is_defect, indices)()
+    verdicts: list[dict] = []
+    for _, _, indices in job.chunks():
+        found = draw_defects(job.model.generator, pool, job.config, category, indices)
+        verdicts += verdicts_of(gated, found[0].candidates)
+        colors = pool.normals.color_u8[found[0].candidates.target_index].cpu()
+        rows += writer.write_defects([defects.cpu() for defects in found], colors, indices)
         print(f"{len(rows)} of {given.count}", flush=True)
-    for number, row in enumerate(rows):
-        lines.append({"number": number, "id": row.id, "defect": row.defect, "accepted": row.accepted})
+    lines = [
+        {"number": number, "id": row.id, "defect": row.defect, "accepted": row.accepted} | verdict
+        for number, (row, verdict) in enumerate(zip(rows, verdicts, strict=True))
+    ]
     for path in write_sheets(given.out / "set", rows, given.out):
         print(path)
     (given.out / "candidates.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -113,8 +113,8 @@ class _Seen:
         with ThreadPoolExecutor(at_a_time(self.job.folder / row.image for row in new)) as threads:
             loaded = threads.map(lambda row: _at_model_size(self.job.folder, row, size), new)
             for row, (color, region) in zip(new, loaded, strict=True):
-                picture = signed_from_u8(torch.from_numpy(color).permute(2, 0, 1)[None].to(device))
-                mask = torch.from_numpy(region)[None, None].float().to(device)
+                picture = signed_from_u8(torch.tensor(color).permute(2, 0, 1)[None].to(device))
+                mask = torch.tensor(region)[None, None].float().to(device)
                 self._views[row.id] = self.gate.views(picture, mask)
         own = [self._views[row.id] for row in rows]
         if not own:
