@@ -34,6 +34,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from results import write_result
 
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet
@@ -317,13 +318,6 @@ def pair_pool(good: DepthSet, plain: ImageSet) -> PairPool:
     return PairPool(CategoryPool(plain.to(device), None, symmetry), good.depth.to(device))
 
 
-def write_figures(path: Path, figures: dict) -> None:
-    """All or nothing, so that a killed process leaves the last complete state."""
-    temporary = path.with_name(f"partial-{path.name}")
-    temporary.write_text(json.dumps(figures, indent=2) + "\n")
-    temporary.replace(path)
-
-
 def heading(arrays: dict, given: argparse.Namespace) -> dict:
     """What every file of figures begins with."""
     return {
@@ -350,7 +344,7 @@ def measure(given: argparse.Namespace) -> None:
         figures["generated"][sign], sheet = generated_figures(model, sister, pool, truth, sign, given)
         entries += sheet
         print(sign, json.dumps(figures["generated"][sign]), flush=True)
-        write_figures(given.out / "figures.json", figures)
+        write_result(given.out / "figures.json", figures)
     write_sheet(given.out / "pairs.png", entries)
 
 
@@ -481,7 +475,7 @@ def detect(given: argparse.Namespace) -> None:
                 values = {name: round(100 * value, 2) for name, value in row.figures.items()}
                 figures["rows"].append({"method": row.method, "seed": seed, **values, "samples": dict(row.samples)})
                 print(f"{time.monotonic() - started:.0f} s, {row.method}, {seed}: {json.dumps(values)}", flush=True)
-            write_figures(given.out / "detection.json", figures)
+            write_result(given.out / "detection.json", figures)
             if len(shown) < len(METHODS):
                 shown[method] = made
                 write_training_sheet(given.out / "training.png", shown)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results import write_result
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -204,8 +205,7 @@ def main() -> None:
         row["share_of_floor"] = round(row["img_per_s"] / floor["rewritten" if name != "torch" else "as_trained"], 2)
     print(json.dumps(result, indent=2))
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+        write_result(given.out, result)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from results import write_result
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -75,9 +76,7 @@ class Rates:
         self.write()
 
     def write(self) -> None:
-        temporary = self.out.with_name(f"partial-{self.out.name}")
-        temporary.write_text(json.dumps(self.result, indent=2) + "\n")
-        temporary.replace(self.out)
+        write_result(self.out, self.result)
 
 
 class Joint(nn.Module):

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from results import write_result
+
 HEAVY = ("torch", "torchvision", "transformers", "cv2", "openvino", "onnxruntime", "gradio", "jinja2")
 HELP = "from anomalyhybrid.cli.main import main; main(['--help'])"
 PROGRAMS = {"python": "pass", "import_anomalyhybrid": "import anomalyhybrid", "help": HELP}
@@ -68,8 +70,7 @@ def main() -> None:
     }
     print(json.dumps(result, indent=2))
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+        write_result(given.out, result)
 
 
 if __name__ == "__main__":

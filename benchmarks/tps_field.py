@@ -24,6 +24,7 @@ import numpy as np
 import scipy
 import torch
 import torch.nn.functional as F
+from results import write_result
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
@@ -157,8 +158,7 @@ def main() -> None:
     result["fast_share_of_floor"] = round(result["img_per_s"]["fast"] / result["floor_img_per_s"], 3)
     print(json.dumps(result, indent=2))
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n")
+        write_result(given.out, result)
 
 
 if __name__ == "__main__":

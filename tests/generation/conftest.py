@@ -6,66 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from anomalyhybrid.conditions.lite import lite_depth, lite_edge
-from anomalyhybrid.data.parts import write_dataset
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.models.config import GeneratorConfig
-from anomalyhybrid.models.generator import Generator, save_generator
 from anomalyhybrid.recipes.generation import generate
 
 SIZE = 64
 
 
-def save_random_generator(path: Path, seed: int) -> Path:
-    """Write a generator with random weights: whatever it draws differs from the target everywhere."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = Generator(GeneratorConfig(width=8, max_width=16, blocks=1))
-    about = {
-        "edge": "lite",
-        "depth": "lite",
-        "edge_name": lite_edge().name,
-        "depth_name": lite_depth().name,
-        "size": str(SIZE),
-        "categories": "none",
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_generator(path, model, about)
-    return path
-
-
-@pytest.fixture(scope="session")
-def random_generator() -> Callable[[Path, int], Path]:
-    """Writer of generators with random weights."""
-    return save_random_generator
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folder of a tiny random generator."""
-    return save_random_generator(tmp_path_factory.mktemp("run") / "generator.safetensors", 0).parent
-
-
-@pytest.fixture(scope="session")
-def maps_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cache folder for the whole session, in place of the user's."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(autouse=True)
 def _own_cache(maps_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALYHYBRID_CACHE", str(maps_cache))
-
-
-@pytest.fixture(scope="session")
-def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two rendered categories, four good images and one defect of each kind in each."""
-    root = tmp_path_factory.mktemp("products")
-    for number, product in enumerate(("capsule", "nut")):
-        write_dataset(root, product=product, product_seed=number, seed=3, train_good=4, defects_per_kind=1, size=SIZE)
-    return root
 
 
 @pytest.fixture(scope="session")

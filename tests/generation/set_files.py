@@ -81,3 +81,14 @@ def check_contract(root: Path) -> list[dict]:
         if row["accepted"]:
             assert differs.any()
     return checked
+
+
+def as_mode(rgb_u8: np.ndarray, mode: str, rng: np.random.Generator) -> np.ndarray:
+    """The same picture in another mode; low bytes and alpha are noise, which must survive."""
+    pixels = rgb_u8[..., 1] if mode.startswith("grey") else rgb_u8
+    if mode.endswith("16"):
+        pixels = pixels.astype(np.uint16) * 256 + rng.integers(0, 256, pixels.shape, dtype=np.uint16)
+    if mode.startswith("rgba"):
+        alpha = rng.integers(0, np.iinfo(pixels.dtype).max, (*pixels.shape[:2], 1), dtype=pixels.dtype)
+        pixels = np.concatenate([pixels, alpha], axis=2)
+    return pixels

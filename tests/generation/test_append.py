@@ -227,11 +227,11 @@ def test_resume_takes_the_settings_of_the_addition(
     words = ["generate", str(tiny_run), "--data", str(products / "nut"), "--out", str(nuts), "--append"]
     calls: list[Path] = []
 
-    def interrupted(path: Path, pixels: object) -> None:
+    def interrupted(path: Path, pixels: object, *, profile: bytes | None = None) -> None:
         calls.append(path)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        save_png(path, pixels)  # type: ignore[arg-type]
+        save_png(path, pixels, profile=profile)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(writer, "save_png", interrupted)

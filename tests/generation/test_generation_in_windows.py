@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
-from set_files import check_contract, contents, data_root, read_mask, read_png, rows_of
+from set_files import as_mode, check_contract, contents, data_root, read_mask, read_png, rows_of
 
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.data.loading import load_image, save_png
@@ -46,14 +46,8 @@ def modes(tmp_path_factory: pytest.TempPathFactory, large: Path) -> Path:
     for number, mode in enumerate(MODES):
         rgb = load_image(sorted((large / "train" / "good").iterdir())[number % 3]).pixels
         rgb = rgb[: (300, 260, 130)[number % 3], : (280, 300, 299)[number % 3]]
-        pixels = rgb[..., 1] if mode.startswith("grey") else rgb
-        if mode.endswith("16"):
-            pixels = pixels.astype(np.uint16) * 256 + rng.integers(0, 256, pixels.shape, dtype=np.uint16)
-        if mode.startswith("rgba"):
-            alpha = rng.integers(0, np.iinfo(pixels.dtype).max, (*pixels.shape[:2], 1), dtype=pixels.dtype)
-            pixels = np.concatenate([pixels, alpha], axis=2)
         (folder / "train" / "good").mkdir(parents=True, exist_ok=True)
-        save_png(folder / "train" / "good" / f"{mode}.png", pixels)
+        save_png(folder / "train" / "good" / f"{mode}.png", as_mode(rgb, mode, rng))
     return folder
 
 

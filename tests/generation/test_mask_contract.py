@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from set_files import check_contract, data_root, read_mask, read_png, rows_of
+from set_files import as_mode, check_contract, data_root, read_mask, read_png, rows_of
 
 from anomalyhybrid.data.loading import save_png
 from anomalyhybrid.data.parts import render
@@ -16,18 +16,6 @@ from anomalyhybrid.data.parts import render
 Make = Callable[..., Path]
 OPERATIONS, DECODERS = ("merge", "remove", "replace", "tps"), ("ahd", "ahe")
 MODES = ("grey8", "grey16", "rgb8", "rgb16", "rgba8", "rgba16")
-
-
-def _as_mode(rgb_u8: np.ndarray, mode: str, seed: int) -> np.ndarray:
-    """The same picture in another mode; low bytes and alpha are noise, which must survive."""
-    rng = np.random.default_rng(seed)
-    pixels = rgb_u8[..., 1] if mode.startswith("grey") else rgb_u8
-    if mode.endswith("16"):
-        pixels = pixels.astype(np.uint16) * 256 + rng.integers(0, 256, pixels.shape, dtype=np.uint16)
-    if mode.startswith("rgba"):
-        alpha = rng.integers(0, np.iinfo(pixels.dtype).max, (*pixels.shape[:2], 1), dtype=pixels.dtype)
-        pixels = np.concatenate([pixels, alpha], axis=2)
-    return pixels
 
 
 def _render(seed: int, height: int, width: int) -> np.ndarray:
@@ -42,7 +30,7 @@ def all_modes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for index, mode in enumerate(MODES):
         height, width = ((96, 128), (128, 80), (65, 96), (48, 100), (120, 65), (64, 128))[index]
-        save_png(folder / f"{mode}.png", _as_mode(_render(index, height, width), mode, index))
+        save_png(folder / f"{mode}.png", as_mode(_render(index, height, width), mode, np.random.default_rng(index)))
     return folder
 
 

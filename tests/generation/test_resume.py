@@ -73,11 +73,11 @@ def test_stopped_within_a_chunk(
 ) -> None:
     calls: list[Path] = []
 
-    def save(path: Path, pixels: np.ndarray) -> None:
+    def save(path: Path, pixels: np.ndarray, *, profile: bytes | None = None) -> None:
         calls.append(path)
         if len(calls) > written:
             raise StoppedError
-        save_png(path, pixels)
+        save_png(path, pixels, profile=profile)
 
     with monkeypatch.context() as patch:
         patch.setattr(writer, "save_png", save)
@@ -132,7 +132,7 @@ def test_what_a_killed_process_half_wrote_is_removed(finished: Path, start: Star
 def test_a_finished_set_is_left_as_it_is(
     finished: Path, start: Start, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def save(path: Path, pixels: np.ndarray) -> None:
+    def save(path: Path, pixels: np.ndarray, *, profile: bytes | None = None) -> None:
         raise AssertionError(f"{path} was there already")
 
     monkeypatch.setattr(writer, "save_png", save)

@@ -51,11 +51,11 @@ def test_seeds_tell_images_apart() -> None:
 def test_image_and_mask_are_written_both_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     calls: list[Path] = []
 
-    def full_disk(path: Path, pixels: np.ndarray) -> None:
+    def full_disk(path: Path, pixels: np.ndarray, *, profile: bytes | None = None) -> None:
         calls.append(path)
         if len(calls) == failing + 1:
             raise DataError("the disk is full")
-        save_png(path, pixels)
+        save_png(path, pixels, profile=profile)
 
     monkeypatch.setattr(writer, "save_png", full_disk)
     composed = Composed(np.zeros((32, 32, 3), np.uint8), np.ones((32, 32), bool), 0, 9.0)

@@ -8,9 +8,10 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anomalyhybrid.errors import DataError
 
@@ -311,6 +312,11 @@ def read_json_lines(path: Path, make: Callable[..., T], what: str) -> list[T]:
                 break
             raise DataError(f"{path}, line {number} is not {what} ({error})") from error
     return rows
+
+
+def json_lines(rows: Iterable[Any]) -> str:
+    """One JSON object a line, of dataclasses, as `read_json_lines` reads them."""
+    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
 
 
 def append_text(path: Path, text: str) -> None:

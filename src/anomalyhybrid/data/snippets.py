@@ -23,6 +23,7 @@ from anomalyhybrid.data.headers import image_sides
 from anomalyhybrid.data.loading import load_image, load_mask, save_png, to_rgb_u8
 from anomalyhybrid.data.own_folders import MASK_SUFFIX, category_places, typed_images
 from anomalyhybrid.data.records import Record
+from anomalyhybrid.data.windows import spread
 from anomalyhybrid.errors import DataError
 
 FLAG = "--snippets"
@@ -173,8 +174,7 @@ def _usual(records: Sequence[Record]) -> list[Record]:
     sides = [image_sides(record.path) for record in records]
     usual = Counter(sides).most_common(1)[0][0]
     fitting = [record for record, own in zip(records, sides, strict=True) if own == usual]
-    count = min(PLACES, len(fitting))
-    return [fitting[number * len(fitting) // count] for number in range(count)]
+    return spread(fitting, PLACES)
 
 
 def _pictures(snippet: Snippet, canvases: Sequence[Record], cache: Path) -> list[tuple[Path, Path]]:

@@ -152,7 +152,7 @@ def _starts(length: int, side: int) -> list[int]:
     return [number * (length - side) // max(1, steps) for number in range(steps + 1)]
 
 
-def spread(items: Sequence[T], most: int, phase: float) -> list[T]:
+def spread(items: Sequence[T], most: int, phase: float = 0.0) -> list[T]:
     """Choose at most so many items, evenly spread.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,8 @@ import cv2
 import numpy as np
 
 from anomalyhybrid.errors import DataError
-from anomalyhybrid.generation.sheet import outlined, shrunk
+from anomalyhybrid.generation.pictures import SIDE, outlined, shrunk, uri
 
-SIDE = 192
-"""Longest side of a report's pictures, in pixels."""
 _QUALITY = 92  # of JPEG, without chroma subsampling
 
 
@@ -85,9 +82,9 @@ def picture_shot(picture: Picture, what: str) -> Shot:
     """
     image = _checked_image(picture.image_u8, what)
     if picture.mask is None:
-        return Shot(_uri(shrunk(image, SIDE)), picture.caption, what)
+        return Shot(uri(shrunk(image, SIDE), _QUALITY), picture.caption, what)
     mask = _checked_plane(picture.mask, image, f"mask of the {what}") > 0
-    return Shot(_uri(outlined(image, mask, SIDE)), picture.caption, f"{what} with the outline of its mask")
+    return Shot(uri(outlined(image, mask, SIDE), _QUALITY), picture.caption, f"{what} with the outline of its mask")
 
 
 def failure_shots(failure: Failure) -> tuple[Shot, Shot, Shot]:
@@ -105,9 +102,9 @@ def failure_shots(failure: Failure) -> tuple[Shot, Shot, Shot]:
     coloured = np.asarray(cv2.applyColorMap(shrunk(heat, SIDE), cv2.COLORMAP_INFERNO))[..., ::-1]
     said = "truth" if truth.any() else "truth: a good image"
     return (
-        Shot(_uri(shrunk(image, SIDE)), "image", "test image"),
-        Shot(_uri(outlined(image, truth, SIDE)), said, "test image with the outline of its defect"),
-        Shot(_uri(coloured), "map", "anomaly map"),
+        Shot(uri(shrunk(image, SIDE), _QUALITY), "image", "test image"),
+        Shot(uri(outlined(image, truth, SIDE), _QUALITY), said, "test image with the outline of its defect"),
+        Shot(uri(coloured, _QUALITY), "map", "anomaly map"),
     )
 
 
@@ -129,11 +126,3 @@ def _checked_plane(plane: np.ndarray, image: np.ndarray, what: str) -> np.ndarra
 
 def _kind(value: object) -> str:
     return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-
-
-def _uri(image_u8: np.ndarray) -> str:
-    settings = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    done, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image_u8[..., ::-1]), settings)
-    assert done
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode()}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomalyhybrid.data.files import append_text, read_json_lines, resolve_inside, write_text_atomic
+from anomalyhybrid.data.files import append_text, json_lines, read_json_lines, resolve_inside, write_text_atomic
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.depth_config import SIGNS
 from anomalyhybrid.generation.depth_profile import SOURCES
@@ -69,16 +68,12 @@ def read_depth_rows(dataset: Path) -> list[DepthRow]:
 
 def write_depth_rows(dataset: Path, rows: Sequence[DepthRow]) -> None:
     """Replace the whole file."""
-    write_text_atomic(dataset / DEPTH_ROWS, _lines(rows))
+    write_text_atomic(dataset / DEPTH_ROWS, json_lines(rows))
 
 
 def append_depth_rows(dataset: Path, rows: Sequence[DepthRow]) -> None:
     """Add the rows of finished images."""
-    append_text(dataset / DEPTH_ROWS, _lines(rows))
-
-
-def _lines(rows: Sequence[DepthRow]) -> str:
-    return "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+    append_text(dataset / DEPTH_ROWS, json_lines(rows))
 
 
 def summarise_depth(rows: Sequence[DepthRow]) -> dict:

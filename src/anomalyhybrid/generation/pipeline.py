@@ -174,6 +174,8 @@ def as_composed(
 def draw_severity(config: GenerateConfig, category: str, indices: Sequence[int], number: int) -> Tensor:
     """Strength of one defect of each image, float (B,); the same in all of its attempts, so that weak ones stay."""
     low, high = config.severity
+    if low == high:
+        return torch.full((len(indices),), low)
     streams = [stream(config.seed, "severity", category, index, number) for index in indices]
     return torch.tensor([low + (high - low) * float(torch.rand((), generator=one)) for one in streams])
 
@@ -245,11 +247,14 @@ def draw_candidates(
     shown = blends | ((plan.appearance == APPEARANCES.index("reference")) & plan.uses_base)
     source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
-    seen = choose(opacity < 1, torch.lerp(maps[0], output.fused, opacity.view(-1, 1, 1, 1)), output.fused)
+    faint = None if config.severity == (1.0, 1.0) else opacity
+    seen = output.fused
+    if faint is not None:
+        seen = choose(faint < 1, torch.lerp(maps[0], seen, faint.view(-1, 1, 1, 1)), seen)
     visible = visible_region(maps[0], seen, reference.region_mask)
     region, filled = labelled(pool, visible, reference.region_mask, drawn)
     under = choose(blends, color, maps[0])
-    shown = as_composed(maps[0], under, output.fused, region, opacity)
+    shown = as_composed(maps[0], under, output.fused, region, faint)
     change = mean_change(maps[0], shown, region)
     changed = filled & acceptable(change, region, MARGIN * config.min_change)
     scores, rejected = judged(pool, shown, region, target_index, plan.uses_base, reference_index, changed)

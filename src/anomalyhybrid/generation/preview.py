@@ -7,17 +7,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 
 from anomalyhybrid.data.loading import load_image, save_png
-from anomalyhybrid.generation.compose import Composed
-from anomalyhybrid.generation.pipeline import as_composed
 from anomalyhybrid.generation.pool import CategoryPool, maps_of
-from anomalyhybrid.generation.quality import choose
-from anomalyhybrid.generation.several import Defects
+from anomalyhybrid.generation.several import Defects, shown_defects
 from anomalyhybrid.generation.sheet import outlined
 from anomalyhybrid.generation.writer import SetWriter
-from anomalyhybrid.manipulate.policy import APPEARANCES
 from anomalyhybrid.ops.ranges import unit_from_signed
 
 CELL = 208  # longest side of a picture
@@ -40,22 +35,11 @@ def preview_cells(
         One uint8 (H, W, 3) for each image, all of one size.
     """
     targets = maps_of(pool.normals, found[0].candidates.target_index)[0]
-    pictures = targets.clone()
-    labels = torch.zeros_like(targets[:, :1])
+    pictures, labels = shown_defects(found, targets)
     words: list[list[str]] = [[] for _ in indices]
     for defects in found:
-        drawn, places = defects.candidates, defects.positions
-        target = targets[places]
-        blends = drawn.plan.appearance == APPEARANCES.index("blend")
-        under = choose(blends, drawn.content, target)
-        shown = as_composed(target, under, drawn.fused, drawn.region_mask, drawn.opacity)
-        pictures[places] = torch.where(drawn.region_mask > 0, shown, pictures[places])
-        labels[places] = torch.maximum(labels[places], drawn.region_mask)
-        for place, position in enumerate(places):
-            record = writer.normals[int(drawn.target_index[place])]
-            mask = drawn.region_mask[place, 0].cpu().numpy() > 0
-            small = Composed(np.empty(0), mask, 0, float(drawn.change[place]))
-            about = writer.about(defects, place, indices[position], record, small)
+        for place, position in enumerate(defects.positions):
+            about = writer.about_small(defects, place, indices[position])
             weak = "" if about["accepted"] else " WEAK"
             words[position].append(f"{about['defect']} {about['operation']} {about['change_inside']:.0f}{weak}")
     cells = []

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anomalyhybrid.data.files import append_text, read_json_lines
+from anomalyhybrid.data.files import append_text, json_lines, read_json_lines
 from anomalyhybrid.generation.gate import SCORES
 from anomalyhybrid.generation.manifest import Row
 
@@ -50,7 +49,7 @@ def read_rejected(dataset: Path) -> list[Rejected]:
 def leave_out(dataset: Path, rejected: Sequence[Rejected]) -> None:
     """Add images to those that a set leaves out."""
     if rejected:
-        append_text(dataset / REJECTED, "".join(json.dumps(asdict(one)) + "\n" for one in rejected))
+        append_text(dataset / REJECTED, json_lines(rejected))
 
 
 def broken_limits(row: Row, limits: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -25,7 +25,7 @@ from anomalyhybrid.generation.report_figures import (
     gate_figures,
     position_map,
 )
-from anomalyhybrid.generation.report_provenance import gate_limits, provenance
+from anomalyhybrid.generation.report_provenance import gate_limits, mapping, provenance
 from anomalyhybrid.generation.sheet import NORMALS, shot, spread, template
 
 _QUALITY = 90  # of JPEG
@@ -85,7 +85,7 @@ def render_set_report(found: SetFiles, *, limit: int) -> str:
         limits=gate_limits(found.about),
         categories=[_category(name, found, shown) for name in names],
         provenance=provenance(found.about),
-        depth=_mapping(_mapping(found.about.get("summary")).get("depth")) if _has_depth(found) else {},
+        depth=mapping(mapping(found.about.get("summary")).get("depth")) if _has_depth(found) else {},
         width=WIDTH,
         height=HEIGHT,
     )
@@ -93,10 +93,6 @@ def render_set_report(found: SetFiles, *, limit: int) -> str:
 
 def _has_depth(found: SetFiles) -> bool:
     return found.about.get("level") == "depth"
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _is_shown_as_defect(row: Row) -> bool:

@@ -45,9 +45,9 @@ def gate_limits(about: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str
     """
     found = []
     for number, description in enumerate(descriptions(about)):
-        for category, entry in _mapping(description.get("gate")).items():
-            limits = [(name, _limit(limit)) for name, limit in _mapping(_mapping(entry).get("limits")).items()]
-            notes = _mapping(entry).get("notes")
+        for category, entry in mapping(description.get("gate")).items():
+            limits = [(name, _limit(limit)) for name, limit in mapping(mapping(entry).get("limits")).items()]
+            notes = mapping(entry).get("notes")
             heading = f"{category}, addition {number}" if number else category
             found.append((heading, limits, [str(note) for note in notes] if isinstance(notes, list) else []))
     return found
@@ -55,7 +55,7 @@ def gate_limits(about: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str
 
 def _limit(limit: Any) -> str:
     sides = {"least": "at least", "most": "at most", "by": "by what was measured on"}
-    own = {side: value for side, value in _mapping(limit).items() if value != "none"}
+    own = {side: value for side, value in mapping(limit).items() if value != "none"}
     return ", ".join(f"{sides.get(side, side)} {value}" for side, value in own.items()) or "no limit"
 
 
@@ -63,15 +63,15 @@ def _lines(description: Mapping[str, Any], about: Mapping[str, Any]) -> list[tup
     """One description; what another version wrote otherwise is left out."""
     lines = [
         (name if name == "device" else f"version of {name}", str(value))
-        for name, value in _mapping(description.get("versions")).items()
+        for name, value in mapping(description.get("versions")).items()
     ]
-    lines += _model_lines("generator", _mapping(description.get("model")))
+    lines += _model_lines("generator", mapping(description.get("model")))
     if "sister" in description:
-        lines += _model_lines("AnomalyHybrid*", _mapping(description.get("sister")))
-    config = _mapping(description.get("config"))
+        lines += _model_lines("AnomalyHybrid*", mapping(description.get("sister")))
+    config = mapping(description.get("config"))
     lines.append(("seed", str(config.get("seed", "not recorded"))))
     if FIRST in description:
-        ranges = [f"{category}: {_first(own)}" for category, own in _mapping(description[FIRST]).items()]
+        ranges = [f"{category}: {_first(own)}" for category, own in mapping(description[FIRST]).items()]
         lines.append(("ids begin at", "; ".join(ranges)))
     lines.append(("settings other than the defaults", _changed(config, _defaults(about)) or "none"))
     for name, key in (("data", "data"), ("base set", "base_set")):
@@ -83,15 +83,14 @@ def _lines(description: Mapping[str, Any], about: Mapping[str, Any]) -> list[tup
         for key, value in description.items()
         if key.endswith("_sha256") and value
     ]
-    lines += [(f"depth: {key}", _text(value)) for key, value in _mapping(description.get("depth")).items()]
+    lines += [(f"depth: {key}", _text(value)) for key, value in mapping(description.get("depth")).items()]
     return [(name, value) for name, value in lines if len(value) <= _LONGEST or name.startswith("settings")]
 
 
 def _model_lines(what: str, model: Mapping[str, Any]) -> list[tuple[str, str]]:
-    metadata = _mapping(model.get("metadata"))
-    lines = [(what, f"{_name(model['run'])}, sha256 {model.get('sha256')}" if "run" in model else str(model))]
-    if "run" not in model:
-        lines = [(what, f"sha256 {model.get('sha256')}")]
+    metadata = mapping(model.get("metadata"))
+    name = f"{_name(model['run'])}, " if "run" in model else ""
+    lines = [(what, f"{name}sha256 {model.get('sha256')}")]
     licence = metadata.get("licence")
     lines.append(
         (
@@ -135,8 +134,9 @@ def _name(path: Any) -> str:
 
 
 def _first(numbers: Any) -> str:
-    return ", ".join(f"{name} {number}" for name, number in _mapping(numbers).items())
+    return ", ".join(f"{name} {number}" for name, number in mapping(numbers).items())
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A value of `dataset.json` that should be an object; empty where it is none."""
     return value if isinstance(value, Mapping) else {}

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.pipeline import Before, Candidates, accepted_candidates, combine
+from anomalyhybrid.generation.pipeline import Before, Candidates, accepted_candidates, as_composed, combine
 from anomalyhybrid.generation.pool import CategoryPool, mask_of
-from anomalyhybrid.generation.quality import LEAST_AREA
+from anomalyhybrid.generation.quality import LEAST_AREA, choose
+from anomalyhybrid.manipulate.policy import APPEARANCES
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.regions import dilate
 from anomalyhybrid.seeding import stream
@@ -76,6 +77,28 @@ def draw_defects(
         found.append(Defects(combine(_chosen(kept), drawn), positions, number))
         taken[positions] = torch.maximum(taken[positions], dilate(found[-1].candidates.region_mask, margin))
     return found
+
+
+def shown_defects(found: Sequence[Defects], targets: Tensor, *, whole: bool = False) -> tuple[Tensor, Tensor]:
+    """Show the defects of some images as composition will, at the model's size.
+
+    Args:
+        found: First, second, ... defects of the images.
+        targets: The images, float (B, 3, S, S) in [-1, 1].
+        whole: Show the whole redrawn image (composition ``full``).
+
+    Returns:
+        The pictures, and their label masks, binary float (B, 1, S, S).
+    """
+    pictures, labels = targets.clone(), torch.zeros_like(targets[:, :1])
+    for defects in found:
+        drawn, places = defects.candidates, defects.positions
+        under = choose(drawn.plan.appearance == APPEARANCES.index("blend"), drawn.content, targets[places])
+        region = torch.ones_like(drawn.region_mask) if whole else drawn.region_mask
+        shown = as_composed(targets[places], under, drawn.fused, region, drawn.opacity)
+        pictures[places] = torch.where(region > 0, shown, pictures[places])
+        labels[places] = torch.maximum(labels[places], drawn.region_mask)
+    return pictures, labels
 
 
 def _chosen(kept: Tensor) -> Callable[[Tensor], Tensor]:

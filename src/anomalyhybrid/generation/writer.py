@@ -222,12 +222,19 @@ class SetWriter:
             about["severity"] = round(float(strength[position]), 4)
         return about
 
+    def about_small(self, defects: Defects, position: int, index: int) -> dict[str, Any]:
+        """As `about`, of a defect that is measured at the model's size, because nothing is written."""
+        drawn = defects.candidates
+        mask = drawn.region_mask[position, 0].cpu().numpy() > 0
+        small = Composed(np.empty(0), mask, 0, float(drawn.change[position]))
+        return self.about(defects, position, index, self.normals[int(drawn.target_index[position])], small)
+
     @staticmethod
     def _save_pair(image: Path, label: Path, composed: Composed, profile: bytes | None = None) -> None:
         """Write mask and image, both or none."""
         try:
             save_png(label, composed.label_mask)
-            _save_image(image, composed.pixels, profile)
+            save_png(image, composed.pixels, profile=profile)
         except BaseException:
             for path in (image, label):
                 path.unlink(missing_ok=True)
@@ -284,7 +291,7 @@ class SetWriter:
         path, _ = self._paths(image_id, f"train/{GOOD}", None)
         profile = colour_profile(target.path, image)
         del image, pixels, shown
-        _save_image(self.folder / path, composed.pixels, profile)
+        save_png(self.folder / path, composed.pixels, profile=profile)
         return Row(
             id=image_id,
             image=path,
@@ -316,13 +323,6 @@ class SetWriter:
             if path is not None:
                 make_folder((self.folder / path).parent)
         return cast(str, paths[0]), paths[1]
-
-
-def _save_image(path: Path, pixels: np.ndarray, profile: bytes | None) -> None:
-    if profile is None:
-        save_png(path, pixels)
-    else:
-        save_png(path, pixels, profile=profile)
 
 
 def append_rows(folder: Path, rows: Sequence[Row]) -> None:

@@ -17,7 +17,7 @@ from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.data.foreground import object_mask
-from anomalyhybrid.data.records import Record
+from anomalyhybrid.data.windows import spread
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.generation.compose import at_native_size, carried, native_region, resized
 from anomalyhybrid.generation.config import GenerateConfig
@@ -152,7 +152,7 @@ class DefectAugmenter(nn.Module):
             sources = sources_of(data, base_set, self.config, cache)
             if len(sources.categories) != 1:
                 raise ConfigError(f"data hold {len(sources.categories)} categories; give the folder of one")
-            sources = replace(sources, normals=_spread(sources.normals, donors))
+            sources = replace(sources, normals=tuple(spread(sources.normals, donors)))
             whole = replace(self.config, window="whole")  # as the batch shows its images
             pool = prepare_job(model, sources, whole, folder=Path(), cache=cache).pools[sources.categories[0]]
         elif folders(base_set) or self.config.snippets:
@@ -280,9 +280,3 @@ def _normalisation(mean: Sequence[float] | None, std: Sequence[float] | None) ->
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ConfigError(f"mean is {tuple(mean)} and std {tuple(std)}; give three numbers each, std above 0")
     return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
-
-
-def _spread(records: Sequence[Record], most: int) -> tuple[Record, ...]:
-    """At most so many records, evenly spread over them."""
-    count = min(len(records), most)
-    return tuple(records[number * len(records) // count] for number in range(count))

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
@@ -15,16 +14,13 @@ from torch.utils.data import Dataset, get_worker_info
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.data.records import GOOD
 from anomalyhybrid.errors import ConfigError
-from anomalyhybrid.generation.compose import Composed
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.normals import redraw_normals
 from anomalyhybrid.generation.pipeline import as_composed
 from anomalyhybrid.generation.pool import CategoryPool
-from anomalyhybrid.generation.quality import choose
-from anomalyhybrid.generation.several import Defects, draw_defects
+from anomalyhybrid.generation.several import draw_defects, shown_defects
 from anomalyhybrid.generation.writer import COMBINED
 from anomalyhybrid.integration.given import Folders, checked_device, sources_of
-from anomalyhybrid.manipulate.policy import APPEARANCES
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.ranges import signed_from_u8, u8_from_signed
 from anomalyhybrid.recipes.control import Share
@@ -209,19 +205,13 @@ def _shared(generator: Generator, share: Share, category: str, numbers: Sequence
     found = draw_defects(generator, share.pool, share.config, category, numbers)
     target_u8 = share.pool.normals.color_u8[found[0].candidates.target_index]
     targets = signed_from_u8(target_u8)
-    pictures, labels = targets.clone(), torch.zeros_like(targets[:, :1])
+    pictures, labels = shown_defects(found, targets, whole=full)
     names: list[set[str]] = [set() for _ in numbers]
     accepted = [True] * len(numbers)
     for defects in found:
-        drawn, places = defects.candidates, defects.positions
-        under = choose(drawn.plan.appearance == APPEARANCES.index("blend"), drawn.content, targets[places])
-        region = torch.ones_like(drawn.region_mask) if full else drawn.region_mask
-        shown = as_composed(targets[places], under, drawn.fused, region, drawn.opacity)
-        pictures[places] = torch.where(region > 0, shown, pictures[places])
-        labels[places] = torch.maximum(labels[places], drawn.region_mask)
         on_cpu = defects.cpu()
-        for place, position in enumerate(places):
-            about = _about(share, on_cpu, place, numbers[position])
+        for place, position in enumerate(defects.positions):
+            about = share.writer.about_small(on_cpu, place, numbers[position])
             names[position].add(about["defect"])
             accepted[position] &= about["accepted"]
     images = _unit(pictures, target_u8, torch.ones_like(labels) if full else labels)
@@ -238,15 +228,6 @@ def _shared(generator: Generator, share: Share, category: str, numbers: Sequence
         )
         for position, number in enumerate(numbers)
     ]
-
-
-def _about(share: Share, defects: Defects, place: int, number: int) -> dict:
-    """A manifest row's entries of one defect (on the CPU), measured at the model's size."""
-    drawn = defects.candidates
-    mask = drawn.region_mask[place, 0].numpy() > 0
-    small = Composed(np.empty(0), mask, 0, float(drawn.change[place]))
-    target = share.writer.normals[int(drawn.target_index[place])]
-    return share.writer.about(defects, place, number, target, small)
 
 
 def _redrawn(job: Job, category: str, numbers: Sequence[int]) -> list[Item]:

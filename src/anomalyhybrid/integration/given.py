@@ -10,8 +10,8 @@ import torch
 
 from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.recipes.control import with_control
-from anomalyhybrid.recipes.sources import Sources, read_sources
+from anomalyhybrid.recipes.control import controlled_sources
+from anomalyhybrid.recipes.sources import Sources
 
 Folders = str | Path | Sequence[str | Path]
 """One folder or several."""
@@ -30,17 +30,11 @@ def sources_of(
     """Read the images of a run; what was found goes to the logger ``anomalyhybrid``.
 
     Raises:
-        AnomalyHybridError: As `recipes.sources.read_sources` and `recipes.control.with_control`.
+        AnomalyHybridError: As `recipes.control.controlled_sources`.
     """
-    sources = read_sources(
-        folders(data),
-        folders(base_set),
-        base_part=config.base_split,
-        seed=config.seed,
-        skip_unreadable=skip_unreadable,
-        announce=_log.info,
+    return controlled_sources(
+        folders(data), folders(base_set), config, skip_unreadable=skip_unreadable, cache=cache, announce=_log.info
     )
-    return with_control(sources, config, cache, _log.info)
 
 
 def checked_device(given: str | torch.device) -> torch.device:

@@ -19,16 +19,50 @@ from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.regions_of_interest import read_areas
 from anomalyhybrid.data.snippets import read_snippets, snippet_records
 from anomalyhybrid.data.tiling import usual_side
+from anomalyhybrid.data.windows import spread
 from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.generation.config import KINDS, GenerateConfig
 from anomalyhybrid.generation.pool import CategoryPool, DrawnRegions
 from anomalyhybrid.generation.quality import LEAST_AREA
 from anomalyhybrid.generation.taxonomy import Entry, Turns, procedural_settings, read_taxonomy
 from anomalyhybrid.generation.writer import SetWriter
-from anomalyhybrid.recipes.sources import Announce, Sources, condition_folder
+from anomalyhybrid.recipes.sources import Announce, Sources, condition_folder, read_sources
 
 TAXONOMY = "taxonomy"
 """Entry of `dataset.json` where the images are shared among named defects: what the file says."""
+
+
+def controlled_sources(
+    data: Sequence[Path],
+    base_set: Sequence[Path],
+    config: GenerateConfig,
+    *,
+    skip_unreadable: bool,
+    cache: Path | None,
+    announce: Announce,
+) -> Sources:
+    """Read the images of a run as its settings say, with the user's snippets, masks and taxonomy.
+
+    Args:
+        data: Folders of good images.
+        base_set: Folders with real defects and masks.
+        config: Settings of the set.
+        skip_unreadable: Leave unreadable images out, by name.
+        cache: Folder of condition maps; the user's cache by default.
+        announce: Told what was found.
+
+    Raises:
+        AnomalyHybridError: As `read_sources` and `with_control`.
+    """
+    sources = read_sources(
+        data,
+        base_set,
+        base_part=config.base_split,
+        seed=config.seed,
+        skip_unreadable=skip_unreadable,
+        announce=announce,
+    )
+    return with_control(sources, config, cache, announce)
 
 
 def with_control(sources: Sources, config: GenerateConfig, cache: Path | None, announce: Announce) -> Sources:
@@ -135,11 +169,7 @@ def few_masks(sources: Sources, most: int) -> Sources:
     groups: dict[tuple[str, str], list[DrawnMask]] = {}
     for mask in sources.drawn:
         groups.setdefault((mask.record.category, mask.defect), []).append(mask)
-    kept = [
-        group[n * len(group) // min(len(group), most)]
-        for group in groups.values()
-        for n in range(min(len(group), most))
-    ]
+    kept = [mask for group in groups.values() for mask in spread(group, most)]
     images = {mask.record for mask in kept}
     normals = tuple(record for record in sources.normals if record in images)
     return replace(sources, normals=normals, drawn=tuple(kept))

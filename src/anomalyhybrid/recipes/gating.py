@@ -79,6 +79,7 @@ class _Seen:
         self.first = job.first_number(category)
         self.last = self.first + job.config.count - 1
         self._views: dict[str, Views] = {}
+        self._distinct = 0  # own images, the first, that are known to repeat none before them
 
     def _rows(self) -> tuple[list[Row], list[Row]]:
         """Own rows by number, up to the last one asked for, and all others of the manifest."""
@@ -92,8 +93,9 @@ class _Seen:
         """Leave duplicates of earlier images out; how many images stay."""
         own, others = self._rows()
         views = self._all_views(own)
-        found = set(self.gate.duplicates(views)) if len(own) > 1 else set()
+        found = set(self.gate.duplicates(views, first=self._distinct)) if len(own) > 1 else set()
         kept = [row for number, row in enumerate(own) if number not in found]
+        self._distinct = len(kept)
         if found:
             _remove(self.job.folder, [(own[number], [DUPLICATE]) for number in sorted(found)])
             write_rows(self.job.folder, [*others, *kept])

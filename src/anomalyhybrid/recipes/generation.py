@@ -11,6 +11,7 @@ from anomalyhybrid.backends.choice import BACKEND
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.regions_of_interest import read_areas
+from anomalyhybrid.data.windows import spread
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.generation.additions import description_of, descriptions
 from anomalyhybrid.generation.config import GenerateConfig
@@ -19,7 +20,7 @@ from anomalyhybrid.generation.preview import write_preview
 from anomalyhybrid.generation.rejected import read_rejected, summarise_rejected
 from anomalyhybrid.generation.summary import summarise
 from anomalyhybrid.generation.writer import append_rows
-from anomalyhybrid.recipes.control import TAXONOMY, few_masks, taxonomy_record, with_control
+from anomalyhybrid.recipes.control import TAXONOMY, controlled_sources, few_masks, taxonomy_record
 from anomalyhybrid.recipes.description import (
     addition,
     check_beginning,
@@ -32,7 +33,7 @@ from anomalyhybrid.recipes.description import (
 )
 from anomalyhybrid.recipes.gating import GATE, fill_up, gate_records, sorted_out, tell_missing
 from anomalyhybrid.recipes.job import Job, load_model, prepare_job
-from anomalyhybrid.recipes.sources import Announce, read_sources
+from anomalyhybrid.recipes.sources import Announce
 
 AREAS = "areas_sha256"
 """Entry of `dataset.json` where regions of interest are given: what their files hold."""
@@ -77,15 +78,9 @@ def generate(
     check_beginning(out, (MANIFEST, DATASET), resume=resume, append=append)
     about = read_dataset(out) if resume or append else None
     model = load_model(run)
-    sources = read_sources(
-        data,
-        base_set,
-        base_part=config.base_split,
-        seed=config.seed,
-        skip_unreadable=skip_unreadable,
-        announce=announce,
+    sources = controlled_sources(
+        data, base_set, config, skip_unreadable=skip_unreadable, cache=cache, announce=announce
     )
-    sources = with_control(sources, config, cache, announce)
     areas = read_areas(config.roi, config.forbid, sources.normals)
     make_folder(out)
     description = describe(model, sources, config, data, base_set, out)
@@ -160,11 +155,10 @@ def preview(
     if count < 1:
         raise ConfigError(f"preview is {count}; ask for at least one picture")
     model = load_model(run)
-    sources = read_sources(
-        data, base_set, base_part=config.base_split, seed=config.seed, skip_unreadable=skip_unreadable,
-        announce=announce,
-    )  # fmt: skip
-    sources = few_masks(with_control(sources, config, cache, announce), _PREVIEWED)
+    sources = controlled_sources(
+        data, base_set, config, skip_unreadable=skip_unreadable, cache=cache, announce=announce
+    )
+    sources = few_masks(sources, _PREVIEWED)
     read_areas(config.roi, config.forbid, sources.normals)  # names every image without a mask, not only those shown
     shown = sources.normals if sources.drawn else _some(sources.normals)
     some = replace(sources, normals=shown, base=_some(sources.base))
@@ -189,8 +183,7 @@ def _some(records: Sequence[Record]) -> tuple[Record, ...]:
         groups.setdefault((record.category, record.defect), []).append(record)
     chosen = set()
     for group in groups.values():
-        most = min(len(group), _PREVIEWED)
-        chosen |= {group[number * len(group) // most] for number in range(most)}
+        chosen |= set(spread(group, _PREVIEWED))
     return tuple(record for record in records if record in chosen)
 
 

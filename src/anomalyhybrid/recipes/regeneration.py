@@ -12,11 +12,11 @@ from anomalyhybrid.errors import DataError, WeightsError
 from anomalyhybrid.generation.additions import description_of
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, read_rows
-from anomalyhybrid.recipes.control import TAXONOMY, taxonomy_record, with_control
+from anomalyhybrid.recipes.control import TAXONOMY, controlled_sources, taxonomy_record
 from anomalyhybrid.recipes.description import data_sha256
 from anomalyhybrid.recipes.generation import AREAS
 from anomalyhybrid.recipes.job import load_model, prepare_job
-from anomalyhybrid.recipes.sources import Announce, read_sources
+from anomalyhybrid.recipes.sources import Announce
 
 
 def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -> Path:
@@ -52,11 +52,9 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
     if model.sha256 != description["model"]["sha256"]:
         raise WeightsError(f"{model.path} is not the generator that made {dataset} (its sha256 differs)")
     folders = {name: [dataset / path for path in description[name]] for name in ("data", "base_set")}
-    sources = read_sources(
-        folders["data"], folders["base_set"], base_part=config.base_split, seed=config.seed, skip_unreadable=True,
-        announce=announce,
-    )  # fmt: skip
-    sources = with_control(sources, config, None, announce)
+    sources = controlled_sources(
+        folders["data"], folders["base_set"], config, skip_unreadable=True, cache=None, announce=announce
+    )
     if description.get("data_sha256") not in (None, data_sha256(sources)):
         raise DataError(
             f"the images in {', '.join(str(path) for paths in folders.values() for path in paths)} are not those that "
