@@ -1,43 +1,83 @@
 """DRAEM of anomalib with its own Perlin generator and with ours: image and pixel AUROC, same seeds, JSON out.
 
     python benchmarks/anomalib_draem.py CATEGORY --out draem.json [--epochs 2] [--size 256] [--seeds 0 1 2]
-        [--max-train N] [--batch 8] [--methods perlin ours] [--textures DIR] [--with-base] [--threads N]
+        [--methods perlin perlin-textures few-shot zero-shot] [--textures DIR] [--jobs 6] [--max-train N]
 
-CATEGORY is a folder in MVTec AD layout. Network, loss and Perlin generator are anomalib's (`pip install anomalib`; the
-package itself does not need it), put together as `Draem.training_step` and `Draem.configure_optimizers` do: Adam, 1e-4,
-half of the images augmented. Both methods see the same images in the same order from the same initial weights.
-anomalib takes its textures from DTD; without `--textures` its generator draws noise, which its results then say.
-Ours is zero-shot, the batch alone gives patches; `--with-base` adds a line with the sorted third of the real defects as
-references, and leaves that third out of every method's test set.
+CATEGORY is a folder in MVTec AD layout. Everything but the generator of defects is anomalib's `Draem` itself
+(`pip install anomalib`; the package does not need it): its network, its `training_step`, its optimiser. All methods see
+the same images in the same order from the same initial weights. The sorted third of the real defects, which `few-shot`
+takes its references from, is in no method's test set.
+
+perlin           anomalib's generator without DTD: it fills its shapes with the noise that draws them
+perlin-textures  anomalib's generator with the images of --textures, else with the project's procedural textures
+few-shot         `DefectAugmenter` with the good images and the base third
+zero-shot        `DefectAugmenter` with the good images alone
+
+Runs are processes, --jobs at a time on one device, shortest first; the file is written anew after each.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
+import tempfile
 import time
-from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from anomalyhybrid.data.files import write_text_atomic
-from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_model_u8
-from anomalyhybrid.data.near_duplicates import duplicate_groups
+from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, save_png, to_model_u8
 from anomalyhybrid.data.reading import read_data
 from anomalyhybrid.data.records import Record
-from anomalyhybrid.data.splits import base_split
+from anomalyhybrid.data.windows import spread
+from anomalyhybrid.evaluation.baselines.textures import PROCEDURAL, procedural_textures
 from anomalyhybrid.evaluation.detection import detection, localisation
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.integration import DefectAugmenter
-from anomalyhybrid.recipes.sources import best_device
+from anomalyhybrid.recipes.sources import best_device, read_sources
 from anomalyhybrid.seeding import stream
 
-Augmenter = Callable[[Tensor], tuple[Tensor, Tensor]]
+METHODS = ("perlin", "perlin-textures", "few-shot", "zero-shot")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training; the order of the fields is the order in which runs start."""
+
+    epochs: int
+    seed: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Good training images, the base third of the defects, and what is tested on: the other defects and good images."""
+
+    train: list[Record]
+    base: list[Record]
+    test: list[Record]
+
+
+def split_of(category: Path, max_train: int, max_test: int) -> Split:
+    """Split as `DefectAugmenter` does; 0 images at most are all."""
+    sources = read_sources(
+        [category], [category], base_part="sorted", seed=0, skip_unreadable=False, announce=lambda _: None
+    )
+    base = {record.path for record in sources.base}
+    folder = read_data(category)
+    test = [*(one for one in folder.defects() if one.path not in base), *folder.normals(split="test")]
+    train = spread(sources.normals, max_train or len(sources.normals))
+    return Split(list(train), list(sources.base), list(spread(test, max_test or len(test))))
 
 
 def images_of(records: list[Record], size: int) -> Tensor:
@@ -56,130 +96,161 @@ def masks_of(records: list[Record], size: int) -> np.ndarray:
     return masks
 
 
-def split(category: Path, with_base: bool) -> tuple[list[Record], list[Record]]:
-    """Training and test images; without the base third of the defects where a method draws on it."""
-    folder = read_data(category)
-    defects = list(folder.defects())
-    good = [*folder.normals(split="train")]
-    if not with_base:
-        return good, [*defects, *folder.normals(split="test")]
-    _, test = base_split(folder.records, variant="sorted", seed=0, groups=duplicate_groups(defects))
-    return good, list(test)
+def save_textures(folder: Path, size: int) -> str:
+    """Write procedural textures for anomalib to read in the place of DTD; their name for the results."""
+    textures = procedural_textures(PROCEDURAL, size, seed=0)
+    for number, texture in enumerate(textures.image_u8.permute(0, 2, 3, 1).contiguous().numpy()):
+        save_png(folder / f"{number:03d}.png", texture)
+    return textures.name
 
 
-def augmenter_of(method: str, given: argparse.Namespace, seed: int) -> nn.Module:
-    """The generator of defects of one method."""
-    if method == "perlin":
-        from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
-
-        return PerlinAnomalyGenerator(anomaly_source_path=given.textures, blend_factor=(0.1, 1.0))  # as in Draem
-    if method == "ours":
-        return DefectAugmenter(given.run, config=GenerateConfig(seed=seed))
+def defects_of(method: str, category: Path, generator: str, seed: int) -> DefectAugmenter:
+    """Our module for one method."""
+    if method == "zero-shot":
+        return DefectAugmenter(generator, data=category, config=GenerateConfig(seed=seed))
     config = GenerateConfig(seed=seed, base_split="sorted")
-    return DefectAugmenter(given.run, data=given.category, base_set=given.category, config=config)
+    return DefectAugmenter(generator, data=category, base_set=category, config=config)
 
 
-def train(network: nn.Module, augmenter: Augmenter, image_u8: Tensor, given: argparse.Namespace, seed: int) -> dict:
-    """Train as `Draem` does, in place; seconds of augmenting and in all, and the last epoch's mean loss."""
-    from anomalib.models.image.draem.loss import DraemLoss
+def make_draem(run: Run, given: argparse.Namespace) -> Any:
+    """anomalib's `Draem` from the seed's weights, with the method's generator of defects."""
+    from anomalib.models import Draem  # pyright: ignore[reportMissingImports]
 
-    device, loss_of = image_u8.device, DraemLoss()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    network.train()
-    begin, augmenting, losses = time.perf_counter(), 0.0, []
-    for epoch in range(given.epochs):
-        order = torch.randperm(len(image_u8), generator=stream(seed, "order", epoch)).to(device)
+    torch.manual_seed(run.seed)
+    with tempfile.TemporaryDirectory() as nothing:  # without a folder it would fetch DTD
+        dtd = given.textures if run.method == "perlin-textures" else nothing
+        draem = Draem(dtd_dir=dtd, pre_processor=False, post_processor=False, evaluator=False, visualizer=False)
+    draem.augmenter.anomaly_source_paths.sort()  # as the file system gave them
+    if run.method in ("few-shot", "zero-shot"):
+        draem.augmenter = defects_of(run.method, given.category, given.run, run.seed)
+    return draem.to(best_device())
+
+
+def timed(module: nn.Module) -> list[float]:
+    """The list that the module's calls add their seconds to."""
+    began, seconds = [0.0], []
+    module.register_forward_pre_hook(lambda *_: began.append(time.perf_counter()))
+    module.register_forward_hook(lambda *_: seconds.append(time.perf_counter() - began[-1]))
+    return seconds
+
+
+def train(draem: Any, image_u8: Tensor, run: Run, batch: int) -> dict[str, float]:
+    """Train in place; the last epoch's mean loss, seconds in all, seconds of augmenting."""
+    from anomalib.data import ImageBatch  # pyright: ignore[reportMissingImports]
+
+    (optimizer,), (scheduler,) = draem.configure_optimizers()
+    draem.train()
+    begin, augmenting, losses = time.perf_counter(), timed(draem.augmenter), []
+    for epoch in range(run.epochs):
+        order = torch.randperm(len(image_u8), generator=stream(run.seed, "order", epoch)).to(image_u8.device)
         losses = []
-        for chosen in order.split(given.batch):
-            image = image_u8[chosen].float() / 255
-            start = time.perf_counter()
-            augmented, mask = augmenter(image)
-            augmenting += time.perf_counter() - start
-            reconstruction, prediction = network(augmented)
-            loss = loss_of(image, reconstruction, mask, prediction)
+        for chosen in order.split(batch):
+            loss = draem.training_step(ImageBatch(image=image_u8[chosen].float() / 255))["loss"]
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             losses.append(float(loss.detach()))
-        print(f"  epoch {epoch}: loss {np.mean(losses):.4f}, {time.perf_counter() - begin:.0f} s", flush=True)
+        scheduler.step()
     seconds = time.perf_counter() - begin
-    return {"loss": float(np.mean(losses)), "seconds": round(seconds, 1), "seconds_augmenting": round(augmenting, 1)}
+    found = {"loss": round(float(np.mean(losses)), 4), "seconds": round(seconds, 1)}
+    return found | {"seconds_augmenting": round(sum(augmenting), 1)}
 
 
 @torch.no_grad()
-def test(network: nn.Module, image_u8: Tensor, masks: np.ndarray, batch: int) -> dict[str, float]:
+def test(draem: Any, image_u8: Tensor, masks: np.ndarray, batch: int) -> dict[str, float]:
     """AUROC and average precision of images and pixels, in per cent."""
-    network.eval()
-    outputs = [network(part.float() / 255) for part in image_u8.split(batch)]
+    draem.eval()
+    outputs = [draem.model(part.float() / 255) for part in image_u8.split(batch)]
     scores = torch.cat([output.pred_score.flatten() for output in outputs]).cpu().numpy()
     maps = torch.cat([output.anomaly_map for output in outputs]).cpu().numpy().reshape(masks.shape)
-    images, pixels = detection(scores, masks.any(axis=(1, 2))), localisation(maps, masks)
+    images, pixels = detection(scores, np.asarray(masks.any(axis=(1, 2)))), localisation(maps, masks)
     named = {"image": images, "pixel": pixels}
     keys = ("auroc", "ap")
     return {f"{name}_{key}": round(100 * getattr(found, key), 2) for name, found in named.items() for key in keys}
+
+
+def carry_out(run: Run, split: Split, given: argparse.Namespace) -> dict[str, Any]:
+    """One run in a process of its own; its row."""
+    torch.set_num_threads(given.threads)
+    device, draem = best_device(), make_draem(run, given)
+    found = train(draem, images_of(split.train, given.size).to(device), run, given.batch)
+    test_u8 = images_of(split.test, given.size).to(device)
+    row = asdict(run) | found | test(draem, test_u8, masks_of(split.test, given.size), given.batch)
+    if device.type == "cuda":
+        row["gpu_gib"] = round(torch.cuda.max_memory_reserved() / 2**30, 1)
+        torch.cuda.empty_cache()
+    return row
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("category", type=Path)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--run", default="shipped")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--run", default="shipped", help="our generator: shipped, a run folder, or a file")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[2], help="each number is a run of its own")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--max-train", type=int, default=0, help="train on so many images, evenly spread; 0 for all")
+    parser.add_argument("--max-test", type=int, default=0, help="test on so many images, evenly spread; 0 for all")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--methods", nargs="+", default=["perlin", "ours"], choices=["perlin", "ours"])
-    parser.add_argument("--textures", type=Path, help="images that Perlin shapes are filled with (anomalib: DTD)")
-    parser.add_argument("--with-base", action="store_true")
-    parser.add_argument("--threads", type=int, default=0)
-    return parser.parse_args()
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--textures", type=Path, help="folder of images for perlin-textures (anomalib's is DTD)")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; 14 GiB of GPU memory each at 256 pixels")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of each run")
+    given = parser.parse_args()
+    if min(given.jobs, given.threads, given.batch, *given.epochs) < 1:
+        parser.error("--jobs, --threads, --batch and --epochs must be at least 1")
+    if given.textures and not given.textures.is_dir():
+        parser.error(f"--textures {given.textures} is no folder; give one of images, or leave it out")
+    return given
 
 
-def versions() -> dict[str, str]:
-    """What the figures were made with; anomalib's folder may be a trimmed copy without a version of its own."""
-    found = {"python": platform.python_version(), "torch": torch.__version__}
-    for name in ("anomalib", "torchvision", "kornia"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+def started_report(given: argparse.Namespace, split: Split, textures: str) -> dict[str, Any]:
+    """What the file says before the first row."""
+    device = best_device()
+    left_out = ("category", "out", "textures")
+    return {
+        "category": given.category.name,
+        "settings": {key: value for key, value in vars(given).items() if key not in left_out},
+        "perlin_filled_with": "its noise (no DTD)",
+        "perlin-textures_filled_with": textures,
+        "train_images": len(split.train),
+        "base_images": [record.relative for record in split.base],
+        "test_images": [record.relative for record in split.test],
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {os.cpu_count()} cores",
+        "convolutions_in_tf32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "anomalib": version("anomalib")},
+        "results": [],
+        "failed": [],
+    }
 
 
 def main() -> None:
-    given = parsed()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    from anomalib.models.image.draem.torch_model import DraemModel
-
-    device = best_device()
-    good, tested = split(given.category, given.with_base)
-    count = min(given.max_train or len(good), len(good))
-    image_u8 = images_of([good[number * len(good) // count] for number in range(count)], given.size).to(device)
-    test_u8, masks = images_of(tested, given.size).to(device), masks_of(tested, given.size)
-    report = {
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()},
-        "category": given.category.name,
-        "train_images": count,
-        "test_images": len(tested),
-        "perlin_filled_with": "images of --textures" if given.textures else "noise (no DTD)",
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
-        "versions": versions(),
-        "results": [],
-    }
-    del report["settings"]["category"], report["settings"]["out"]
-    for seed in given.seeds:
-        for method in [*given.methods, *(["ours+base"] if given.with_base else [])]:
-            torch.manual_seed(seed)
-            network = DraemModel().to(device)
-            print(f"{method}, seed {seed}", flush=True)
-            row = {"method": method, "seed": seed}
-            row |= train(network, augmenter_of(method, given, seed), image_u8, given, seed)
-            row |= test(network, test_u8, masks, given.batch)
-            print(f"  {row}", flush=True)
-            report["results"].append(row)
-            write_text_atomic(given.out, json.dumps(report, indent=2) + "\n")
+    given, begin = parsed(), time.perf_counter()
+    split = split_of(given.category, given.max_train, given.max_test)
+    runs = sorted(
+        (Run(epochs, seed, method) for epochs in given.epochs for seed in given.seeds for method in given.methods),
+        key=lambda run: (run.epochs, run.seed),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        textures = f"images of {given.textures}"
+        if given.textures is None:
+            given.textures = Path(folder)
+            textures = save_textures(given.textures, given.size)
+        report = started_report(given, split, textures)
+        with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+            done = {pool.submit(carry_out, run, split, given): run for run in runs}
+            for future in as_completed(done):
+                if error := future.exception():
+                    report["failed"].append(asdict(done[future]) | {"error": repr(error)})
+                else:
+                    report["results"].append(future.result())
+                report["results"].sort(key=lambda row: (row["epochs"], METHODS.index(row["method"]), row["seed"]))
+                report["seconds"] = round(time.perf_counter() - begin, 1)
+                write_text_atomic(given.out, json.dumps(report, indent=2) + "\n")
+                print(f"{report['seconds']} s:", error or future.result(), flush=True)
+    if report["failed"]:
+        raise SystemExit(f"{len(report['failed'])} of {len(runs)} runs failed; {given.out} says why")
 
 
 if __name__ == "__main__":

@@ -17,16 +17,21 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from results import write_result
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from anomalyhybrid.backends.rewrites import BlockHead
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.conditions.lite import lite_depth, lite_edge
+from anomalyhybrid.models.blocks import UpBlock, doubled_kernel
 from anomalyhybrid.models.config import generator_preset
+from anomalyhybrid.models.decoder import Branch
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.models.perceptual import VggFeatures
 from anomalyhybrid.models.pidinet import PiDiNet
@@ -152,16 +157,79 @@ def time_ways(rates: Rates, name: str, net: nn.Module, data: Tensor, skip: tuple
         torch.cuda.empty_cache()
 
 
+def upsampled_copy(block: UpBlock, features: Tensor) -> Tensor:
+    """`UpBlock` as it is written down: an upsampled copy, then a convolution (before ADR-017)."""
+    return block.block(F.interpolate(features, scale_factor=2, mode="nearest"))
+
+
+def in_phases(block: UpBlock, features: Tensor) -> Tensor:
+    """`UpBlock` as one 2 x 2 convolution that gives the four pixels of each doubled one as channels."""
+    convolution, norm, activation = block.block
+    kernel = doubled_kernel(convolution.weight).transpose(0, 1).flip(-1, -2)
+    phases = torch.cat([kernel[..., row::2, column::2] for row in (0, 1) for column in (0, 1)])
+    height, width = features.shape[-2:]
+    parts = F.conv2d(F.pad(features, (1, 1, 1, 1)), phases).unflatten(1, (2, 2, -1))
+    rows = [
+        torch.stack([parts[:, row, column, :, row:, column:][..., :height, :width] for column in (0, 1)], dim=-1)
+        for row in (0, 1)
+    ]
+    return activation(norm(torch.stack(rows, dim=-3).flatten(-2).flatten(-3, -2)))
+
+
+def with_block_heads(generator: Generator) -> Generator:
+    """Heads that give 2 x 4 pixels at once (`backends.rewrites`)."""
+    for module in generator.modules():
+        if isinstance(module, Branch):
+            module.head = BlockHead(module.head, (2, 4))
+    return generator
+
+
+UP_BLOCKS = {"upsampled copy": upsampled_copy, "transposed": UpBlock.forward, "phases": in_phases}
+
+
 def forward(rates: Rates, given: argparse.Namespace) -> None:
-    """Generator forward at 256 px in bf16, both decoder groups."""
+    """Generator forward at 256 px in bf16: both decoder groups, and one, as generation needs it."""
     data = torch.randn(given.batch, 5, 256, 256, device="cuda", dtype=torch.bfloat16)
     for preset in given.presets:
-        model = Generator(generator_preset(preset)).cuda().bfloat16().eval()
-        million = sum(p.numel() for p in model.parameters()) / 1e6
-        skip = () if preset in given.tuned else ("compiled, tuned, CUDA graph, channels last",)
-        time_ways(rates, f"generator {preset} ({million:.0f} M)", Joint(model), data, skip)
-        del model
-        torch.cuda.empty_cache()
+        for variant in given.variants:
+            name, *more = variant.split(" + ")
+            UpBlock.forward = UP_BLOCKS[name]
+            groups = ("ahd",) if "one group" in more else ("ahd", "ahe")
+            model = Generator(replace(generator_preset(preset), decoders=groups))
+            model = (with_block_heads(model) if "block heads" in more else model).cuda().bfloat16().eval()
+            million = sum(p.numel() for p in model.parameters()) / 1e6
+            skip = {"eager, channels last"} if variant != given.variants[0] else set()
+            skip |= set() if preset in given.tuned else {"compiled, tuned, CUDA graph, channels last"}
+            time_ways(rates, f"generator {preset} ({million:.0f} M), {variant}", Joint(model), data, tuple(skip))
+            if given.profile:
+                top_kernels(torch.compile(Joint(model).to(memory_format=torch.channels_last)), data)
+            UpBlock.forward = UP_BLOCKS["transposed"]
+            del model
+            torch.cuda.empty_cache()
+
+
+@torch.inference_mode()
+def top_kernels(net: Callable[[Tensor], object], data: Tensor) -> None:
+    """Print which kernels take the time of a forward pass."""
+    data = data.contiguous(memory_format=torch.channels_last)
+    for _ in range(3):
+        net(data)
+    print_profile(lambda: net(data))
+
+
+def print_profile(call: Callable[[], object], rows: int = 18) -> None:
+    """Print the kernels that take most of a call's time on the device."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        torch.cuda.synchronize()
+    kernels = sorted(profile.key_averages(), key=lambda event: -event.device_time_total)
+    total = sum(event.device_time_total for event in kernels)
+    print(f"kernels {total / 1e3:.2f} ms in {sum(event.count for event in kernels)} calls", flush=True)
+    for event in kernels[:rows]:
+        share = event.device_time_total / total
+        print(
+            f"  {share:6.1%} {event.device_time_total / 1e3:8.3f} ms {event.count:5d} x {event.key[:110]}", flush=True
+        )
 
 
 class Fused(nn.Module):
@@ -195,10 +263,16 @@ def random_pool(size: int) -> TrainingPool:
     return TrainingPool(images, None, 1, pairs=(images, images))
 
 
+def eight_steps(trainer: Trainer) -> None:
+    """A block of steps, without journal or average."""
+    for number in range(8):
+        trainer._step(trainer._views(number), trainer._rows("step", number, 16).to(trainer.device))
+
+
 def step(rates: Rates, given: argparse.Namespace) -> None:
     """Whole training steps as `train` takes them: views, generator, discriminator, VGG16, average; last journal row."""
     for preset in given.step_presets:
-        for compiled in (False, True):
+        for compiled, last in ((False, False), (True, False), (True, True)):
             config = TrainConfig(
                 preset=preset,
                 steps=given.steps,
@@ -214,15 +288,26 @@ def step(rates: Rates, given: argparse.Namespace) -> None:
                 files = RunFiles(folder=Path(folder), fingerprint="rates", metadata={})
                 generator = Generator(generator_preset(preset))
                 trainer = Trainer(config, loss_preset("default"), random_pool(256), generator, VggFeatures(), files)
+                if last:
+                    for net in (trainer.generator, trainer.discriminator, *filter(None, [trainer.networks.features])):
+                        net.to(memory_format=torch.channels_last)
                 rows: list[dict] = []
                 try:
                     trainer.run(report=rows.append)
                 except Exception as error:  # as above
-                    rates.add(name=f"step {preset}", compiled=compiled, failed=f"{type(error).__name__}: {error}"[:300])
+                    rates.add(
+                        name=f"step {preset}",
+                        compiled=compiled,
+                        channels_last=last,
+                        failed=f"{type(error).__name__}: {error}"[:300],
+                    )
                     continue
+            if given.profile:
+                print_profile(lambda trainer=trainer: eight_steps(trainer), 30)
             rates.add(
                 name=f"training step, {preset}, batch 32",
                 compiled=compiled,
+                channels_last=last,
                 img_per_s=max(row["img_per_s"] for row in rows[1:]),
                 first_rows_s=rows[0]["seconds"],
             )
@@ -237,6 +322,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--presets", nargs="+", default=["lite", "paper", "base"])
     parser.add_argument("--tuned", nargs="*", default=["lite", "paper"], help="presets also tuned, which takes minutes")
+    parser.add_argument("--variants", nargs="+", default=["upsampled copy", "transposed", "transposed + one group"])
+    parser.add_argument("--profile", action="store_true", help="print the kernels that take the time")
     parser.add_argument("--step-presets", nargs="+", default=["lite", "base"])
     parser.add_argument("--steps", type=int, default=80)
     given = parser.parse_args()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,16 +35,112 @@ def conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Se
     )
 
 
+def doubled_kernel(weight: Tensor) -> Tensor:
+    """Kernel of the transposed convolution that does upsampling and a 3 x 3 convolution in one.
+
+    Nearest upsampling by two is a transposed convolution with ones of 2 x 2, so with a convolution behind it it is
+    one of 4 x 4, stride 2, padding 1: the same values, with 4 products a pixel in place of 9 and no upsampled copy.
+
+    Args:
+        weight: Of the convolution, float (outputs, inputs, 3, 3).
+
+    Returns:
+        float (inputs, outputs, 4, 4), as `F.conv_transpose2d` takes it.
+    """
+    padded = F.pad(weight, (1, 1, 1, 1))
+    rows = padded[..., 1:, :] + padded[..., :-1, :]
+    return (rows[..., 1:] + rows[..., :-1]).flip(-1, -2).transpose(0, 1)
+
+
 class UpBlock(nn.Module):
     """Nearest upsampling by two, convolution, norm, ReLU; (B, inputs, H, W) to (B, outputs, 2H, 2W)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.upsample = nn.Upsample(scale_factor=2, mode="nearest")
         self.block = conv_block(inputs, outputs, 3)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.block(self.upsample(features))
+        convolution, norm, activation = self.block
+        kernel = doubled_kernel(cast(Tensor, convolution.weight))
+        return activation(norm(F.conv_transpose2d(features, kernel, stride=2, padding=1)))
+
+
+def shifted_kernels(weight: Tensor, rows: int, columns: int) -> Tensor:
+    """Kernels that give each pixel of a block of rows x columns from one place.
+
+    Args:
+        weight: Of a convolution with stride 1, float (O, I, K, K).
+        rows: Of a block.
+        columns: Of a block.
+
+    Returns:
+        float (O * rows * columns, I, K + rows - 1, K + columns - 1), for a convolution whose stride is the block.
+    """
+    shifted = [
+        F.pad(weight, (column, columns - 1 - column, row, rows - 1 - row))
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    return torch.stack(shifted, dim=1).flatten(0, 1)
+
+
+class ReflectedConv2d(nn.Conv2d):
+    """Convolution with stride 1 that pads by reflection and keeps the shape (B, C, H, W).
+
+    Args:
+        inputs: Channels.
+        outputs: Channels.
+        kernel: Side, odd.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2, padding_mode="reflect")
+
+    def padded(self, features: Tensor) -> Tensor:
+        """The features with their reflected border."""
+        return F.pad(features, self._reversed_padding_repeated_twice, mode="reflect")
+
+    def bias_in_blocks(self, pixels: int) -> Tensor:
+        """The bias of each pixel of a block."""
+        assert self.bias is not None
+        return self.bias.repeat_interleave(pixels)
+
+
+class HeadConv2d(ReflectedConv2d):
+    """`ReflectedConv2d` to few channels, which gives 2 x 4 pixels at once, as channels.
+
+    One or three outputs leave most of a matrix unit or of a vector register empty; eight times as many do not. The
+    result is the same; measured in docs/log.md (ADR-017).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply: float (B, inputs, H, W) to (B, outputs, H, W)."""
+        height, width = input.shape[-2:]
+        rows, columns = math.gcd(height, 2), math.gcd(width, 4)
+        kernels = shifted_kernels(self.weight, rows, columns)
+        bias = self.bias_in_blocks(rows * columns)
+        blocks = F.conv2d(self.padded(input), kernels, bias, stride=(rows, columns))
+        apart = blocks.view(-1, self.out_channels, rows, columns, height // rows, width // columns)
+        return apart.permute(0, 1, 4, 2, 5, 3).reshape(-1, self.out_channels, height, width)
+
+
+class StemConv2d(ReflectedConv2d):
+    """`ReflectedConv2d` from few channels; on a GPU it reads and gives 2 x 2 pixels at once, as channels.
+
+    There five inputs leave most of a matrix unit empty. On a CPU the plain convolution is faster (ADR-017).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply: float (B, inputs, H, W) to (B, outputs, H, W)."""
+        padded = self.padded(input)
+        if input.is_cuda and padded.shape[-1] % 2 == 0 and padded.shape[-2] % 2 == 0:
+            return self.in_blocks(padded)
+        return F.conv2d(padded, self.weight, self.bias)
+
+    def in_blocks(self, padded: Tensor) -> Tensor:
+        """The convolution of a padded image with even sides, by blocks of 2 x 2 pixels."""
+        kernels = F.pixel_unshuffle(shifted_kernels(self.weight, 2, 2), 2)
+        return F.pixel_shuffle(F.conv2d(F.pixel_unshuffle(padded, 2), kernels, self.bias_in_blocks(4)), 2)
 
 
 class ResidualBlock(nn.Module):

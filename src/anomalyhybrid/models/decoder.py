@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from anomalyhybrid.models.blocks import UpBlock
+from anomalyhybrid.models.blocks import HeadConv2d, UpBlock
 from anomalyhybrid.models.config import GeneratorConfig
 from anomalyhybrid.models.encoder import scale_widths
 from anomalyhybrid.ops.fusion import fuse
@@ -27,7 +27,7 @@ class Branch(nn.Module):
         self.ups = nn.ModuleList(UpBlock(coarse, fine) for coarse, fine in pairwise(widths))
         pairs = zip(encoded[1:], widths[1:], strict=True) if config.skips else ()
         self.projections = nn.ModuleList(nn.Conv2d(wide, fine, 1) for wide, fine in pairs)
-        self.head = nn.Conv2d(widths[-1], outputs, 7, padding=3, padding_mode="reflect")
+        self.head = HeadConv2d(widths[-1], outputs, 7)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         current = features[-1]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from anomalyhybrid.models.blocks import ResidualBlock, conv_block
+from anomalyhybrid.models.blocks import ResidualBlock, StemConv2d, conv_block
 from anomalyhybrid.models.config import GeneratorConfig
 
 
@@ -21,8 +21,9 @@ class Encoder(nn.Module):
     def __init__(self, config: GeneratorConfig, channels: int) -> None:
         super().__init__()
         widths = scale_widths(config)
-        stem = nn.Conv2d(channels, widths[0], 7, padding=3, padding_mode="reflect")
-        self.stem = nn.Sequential(stem, nn.ReLU())  # no norm: the finest scale carries colour as it is
+        self.stem = nn.Sequential(
+            StemConv2d(channels, widths[0], 7), nn.ReLU()
+        )  # no norm: the finest scale carries colour as it is
         self.downs = nn.ModuleList(conv_block(fine, coarse, 3, stride=2) for fine, coarse in pairwise(widths))
         self.blocks = nn.Sequential(*(ResidualBlock(widths[-1]) for _ in range(config.blocks)))
 

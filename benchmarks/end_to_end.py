@@ -1,0 +1,141 @@
+"""Images, masks and manifest on disk: the rate of `generate`, beside that of the forward pass and of PNG encoding.
+
+    PYTHONPATH=src python benchmarks/end_to_end.py --data DIR --out FILE [--presets base] [--count 2000] [--profile]
+
+Each is measured in one run on the same host. `generate` writes defect images at the sizes of the good images, from a
+generator of the preset with random weights (named so in the result; what they look like is no matter here, but what
+the acceptance rule makes of them is: `attempts` is the mean number of candidates an image, to be read beside the rate).
+`forward` is one decoder group a sample at the same batch; `encoding` compresses the images just written anew, in as
+many threads as `generate` uses. `of_slower` is the rate of `generate` over the smaller of these two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from results import write_result
+
+from anomalyhybrid.conditions.cache import ConditionCache
+from anomalyhybrid.conditions.imageset import load_image_set
+from anomalyhybrid.data.headers import at_a_time
+from anomalyhybrid.data.loading import load_image
+from anomalyhybrid.data.reading import read_many
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.manifest import read_rows
+from anomalyhybrid.generation.pipeline import redraw
+from anomalyhybrid.models.config import generator_preset
+from anomalyhybrid.models.generator import Generator, load_generator, save_generator
+from anomalyhybrid.models.weights import shipped
+from anomalyhybrid.recipes.generation import generate
+from anomalyhybrid.recipes.sources import best_device, make_extractors
+from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
+from anomalyhybrid.types import Conditions
+
+
+def random_generator(preset: str, folder: Path) -> Path:
+    """A file with random weights of a preset, otherwise like the shipped generator's."""
+    _, metadata = load_generator(shipped(SHIPPED_GENERATOR))
+    path = folder / f"{preset}.safetensors"
+    torch.manual_seed(0)
+    save_generator(path, Generator(generator_preset(preset)), {**metadata, "weights": "random"})
+    return path
+
+
+def forward_rate(path: Path, batch: int, size: int) -> float:
+    """Images a second of one decoder group each, alternately."""
+    model = load_generator(path)[0].to(best_device())
+    noise = torch.rand(batch, 5, size, size, device=best_device()) * 2 - 1
+    conditions = Conditions(color=noise[:, :3], depth=noise[:, 3:4], edge=noise[:, 4:])
+    decoder_B = torch.arange(batch, device=best_device()) % 2
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(12):
+            begun = time.perf_counter()
+            redraw(model, conditions, ("ahd", "ahe"), decoder_B).fused.sum().item()
+            seconds.append(time.perf_counter() - begun)
+    return batch / sorted(seconds)[len(seconds) // 2]
+
+
+def encoding_rate(paths: list[Path]) -> float:
+    """PNG files a second, images and masks alike, compressed in memory."""
+    images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths]
+    with ThreadPoolExecutor(at_a_time(paths)) as threads:
+        begun = time.perf_counter()
+        list(threads.map(lambda image: cv2.imencode(".png", image), images))
+        return len(paths) / (time.perf_counter() - begun)
+
+
+def warm_maps(data: list[Path], cache: Path, size: int) -> None:
+    """Extract the maps beforehand: they are made once for a folder, not once for a set."""
+    edge, depth = make_extractors("lite", "lite", "", "", best_device())
+    folder = read_many(data)
+    load_image_set(folder.normals(), folder.categories, size=size, edge=edge, depth=depth, cache=ConditionCache(cache))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--presets", nargs="+", default=["base"], help="presets, or 'shipped' for the shipped weights")
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--profile", action="store_true", help="print where the main thread's time goes")
+    given = parser.parse_args()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    result: dict = {"device": device, "torch": torch.__version__, "rows": []}
+    for preset in given.presets:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            path = shipped(SHIPPED_GENERATOR) if preset == "shipped" else random_generator(preset, folder)
+            size = int(load_generator(path)[1]["size"])
+            warm_maps(given.data, folder / "cache", size)
+
+            def make(name: str, count: int, path: Path = path, folder: Path = folder) -> float:
+                config = GenerateConfig(count=count, batch_size=given.batch)
+                begun = time.perf_counter()
+                generate(
+                    str(path), given.data, folder / name, config=config, cache=folder / "cache", announce=lambda _: None
+                )
+                return time.perf_counter() - begun
+
+            start = make("warm", given.batch)  # loading, first kernels; taken off the whole
+            profile = cProfile.Profile()
+            if given.profile:
+                profile.enable()
+            whole = make("set", given.batch + given.count)
+            if given.profile:
+                profile.disable()
+                pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+            rows = read_rows(folder / "set")
+            images = [folder / "set" / row.image for row in rows]
+            masks = [folder / "set" / row.label_mask for row in rows if row.label_mask]
+            forward, encoding = forward_rate(path, given.batch, size), encoding_rate(images[:512] + masks[:512]) / 2
+            rate = given.count * len(read_many(given.data).categories) / (whole - start)
+            result["rows"].append(
+                {
+                    "generator": preset if preset == "shipped" else f"{preset}, random weights",
+                    "batch": given.batch,
+                    "native_size": list(load_image(images[0]).pixels.shape),
+                    "img_per_s": round(rate, 1),
+                    "forward_img_per_s": round(forward, 1),
+                    "encoding_img_per_s": round(encoding, 1),
+                    "of_slower": round(rate / min(forward, encoding), 3),
+                    "attempts": round(1 + float(np.mean([row.attempt for row in rows])), 2),
+                    "start_s": round(start, 1),
+                }
+            )
+            print(result["rows"][-1], flush=True)
+            write_result(given.out, result)
+
+
+if __name__ == "__main__":
+    main()
