@@ -67,6 +67,14 @@ def test_dilate_and_erode_are_squares_and_duals() -> None:
     assert bool((opened <= masks).all())
 
 
+@pytest.mark.parametrize("radius", [1, 2, 3, 4, 7, 12, 20])
+def test_dilate_is_opencvs(radius: int) -> None:
+    mask = (torch.rand(2, 1, 17, 31, generator=torch.Generator().manual_seed(0)) > 0.97).float()
+    square = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+    expected = [cv2.dilate(one.numpy(), square) for one in mask[:, 0]]
+    assert np.array_equal(regions.dilate(mask, radius)[:, 0].numpy(), np.stack(expected))
+
+
 def test_erode_counts_the_outside_of_the_image_as_inside() -> None:
     assert torch.equal(regions.erode(box(0, 20, 0, SIZE), 3), box(0, 17, 0, SIZE))
 
