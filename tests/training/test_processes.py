@@ -1,94 +1,116 @@
-"""Two processes train like one at the same global batch."""
+"""Two processes under torchrun train like one at the same global batch, stop together, and resume (ADR-019)."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as processes
-from tiny_runs import CHEAP, cheap_trainers, make_trainer, tensors, train_config
+from shared_runs import Trainer, colour, exact, sister
+from tiny_runs import SIZE, tensors
 
-from anomalyhybrid.augment.config import AugmentConfig
+from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.models.generator import load_generator
 from anomalyhybrid.training.journal import read_journal
+from anomalyhybrid.training.processes import VARIABLES, Processes, join_processes
 
-# Left out: terms that average over edited samples only (each process sees its own), and patches of other images
-# of the batch (each process rolls its own batch).
-LOSS = replace(CHEAP, region_weight=0.0, fusion_weight=0.0)
-AUGMENT = AugmentConfig(edit=0.5, blend=0.0)
 NETWORKS = ("generator/", "discriminator/", "averaged/")
-CONFIG = {"steps": 2, "batch_size": 4, "view_block": 2, "augment": AUGMENT}
 
 
-def join(rank: int, port: int) -> None:
-    """Make this process one of two."""
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        ACCELERATE_USE_CPU="true",
-        GLOO_SOCKET_IFNAME="lo",
-    )
-    torch.set_num_threads(1)
-    cheap_trainers()
-
-
-def leave() -> None:
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-def work(rank: int, folder: Path, port: int) -> None:
-    """Train together; then again, the second process being interrupted after the first step."""
-    join(rank, port)
-    trainer = make_trainer(folder / "two", train_config(**CONFIG), loss=LOSS)
-    assert trainer.accelerator.num_processes == 2
-    trainer.run()
-
-    def interrupt(row: dict) -> None:
-        if rank == 1 and row["step"] == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    stopped = make_trainer(folder / "stopped", train_config(**CONFIG), loss=LOSS)
-    if rank == 0:
-        assert stopped.run(report=interrupt) == 1
-    else:
-        with pytest.raises(KeyboardInterrupt):
-            stopped.run(report=interrupt)
-    leave()
+def torchrun(*words: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Start processes that train together on the CPU."""
+    quiet = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    quiet |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run([*command, *map(str, words)], env=quiet, capture_output=True, text=True, timeout=200)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two processes have trained."""
+    """Where two processes have trained, until one of them was killed."""
     place = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes.start_processes(work, args=(place, port), nprocs=2, start_method="spawn")
+    done = torchrun(Path(__file__).with_name("shared_runs.py"), "train", place)
+    assert done.returncode != 0
+    assert f"exitcode  : -{int(signal.SIGKILL)}" in done.stderr, done.stderr
     return place
 
 
-def test_two_processes_train_like_one(folder: Path) -> None:
-    trainer = make_trainer(folder / "one", train_config(**CONFIG), loss=LOSS)
+@pytest.mark.parametrize(("name", "make"), [("colour", colour), ("sister", sister)])
+def test_two_processes_train_like_one(folder: Path, tmp_path: Path, name: str, make) -> None:
+    trainer: Trainer = exact(make(tmp_path))
     start = {key: value.clone() for key, value in trainer.generator.state_dict().items()}
     trainer.run()
-    one, two = tensors(folder / "one"), tensors(folder / "two")
+    ours, theirs = read_journal(tmp_path), read_journal(folder / name)
+    assert len(theirs) == trainer.config.steps, "the main process alone writes"
+    for one, two in zip(ours, theirs, strict=True):
+        assert len(one) > 6
+        for key in one.keys() - {"elapsed"}:
+            assert abs(one[key] - two[key]) < 1e-5, (one["step"], key)
+    one, two = tensors(tmp_path), tensors(folder / name)
     assert one.keys() == two.keys()
     moved = max(float((one[f"generator/{key}"] - value).abs().max()) for key, value in start.items())
-    error = max(float((one[key] - two[key]).abs().max()) for key in one if key.startswith(NETWORKS))
-    print(f"moved {moved:.2e}, differs {error:.2e}")
-    assert error < 1e-4 < moved
-    assert len(read_journal(folder / "two")) == 2  # the main process alone writes
+    apart = max(float((one[key] - two[key]).abs().max()) for key in one if key.startswith(NETWORKS))
+    assert apart < 1e-9 < 1e-3 < moved
 
 
 def test_an_interrupt_of_one_process_stops_both_after_the_same_step(folder: Path) -> None:
     assert load_generator(folder / "stopped" / "generator.safetensors")[1]["steps"] == "1"
-    assert len(read_journal(folder / "stopped")) == 1
+    assert (folder / "stopped_0.txt").read_text() == "[1]"
+    assert (folder / "stopped_1.txt").read_text() == "[]", "only the main process reports"
+
+
+def test_what_cannot_be_shared_is_refused_by_all(folder: Path) -> None:
+    for rank in (0, 1):
+        assert "train.batch_size is 5, but 2 processes" in (folder / f"uneven_{rank}.txt").read_text()
+        assert "different images, settings or checkpoints" in (folder / f"different_{rank}.txt").read_text()
+    assert not (folder / "different" / "journal.jsonl").exists()
+
+
+def test_stopped_and_killed_runs_resume_to_the_same_result(folder: Path) -> None:
+    assert [row["step"] for row in read_journal(folder / "killed")] == [1, 2, 3]
+    done = torchrun(Path(__file__).with_name("shared_runs.py"), "resume", folder)
+    assert done.returncode == 0, done.stderr
+    whole = tensors(folder / "whole")
+    for name in ("stopped", "killed"):
+        resumed = tensors(folder / name)
+        assert resumed.keys() == whole.keys()
+        assert [key for key in whole if not torch.equal(resumed[key], whole[key])] == []
+        assert [row["step"] for row in read_journal(folder / name)] == [1, 2, 3, 4]
+
+
+def test_the_command_line_trains_under_torchrun(tmp_path: Path, dummy_mvtec) -> None:
+    data, out = dummy_mvtec("widget", train=2, test=0, defects={}), tmp_path / "run"
+    words = ["-m", "anomalyhybrid", "train", data, "--out", out, "--cache", tmp_path / "cache", "--size", SIZE]
+    done = torchrun(*words, "--batch-size", 2, "--steps", 1, "--view-block", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run saved in") == 1
+    assert done.stderr.count("2 processes train together, 1 images each") == 1
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert found == {"checkpoint.safetensors", "config.yaml", "generator.safetensors", "journal.jsonl"}
+    refused = torchrun(*words, "--batch-size", 3, "--steps", 2, "--resume")
+    assert refused.returncode != 0
+    assert "error: train.batch_size is 3, but 2 processes share each batch evenly" in refused.stderr
+    assert "exitcode  : 2" in refused.stderr
+
+
+def test_half_a_torchrun_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert join_processes().count == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="but RANK, LOCAL_RANK, MASTER_ADDR, MASTER_PORT is not set"):
+        join_processes()
+
+
+def test_one_process_alone_takes_any_batch() -> None:
+    alone = Processes()
+    alone.check_batch(5)
+    value = torch.ones(2, requires_grad=True)
+    assert alone.mean(value) is value
+    assert alone.any_of(True, False) == (True, False)
+    with alone.main_first():
+        alone.wait()

@@ -70,11 +70,12 @@ def make_trainer(
     loss: LossConfig = CHEAP,
     pool: TrainingPool | None = None,
     generator: Generator | None = None,
+    features: torch.nn.Module | None = None,
     fingerprint: str = "one",
 ) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     files = RunFiles(folder=folder, fingerprint=fingerprint, metadata={"categories": "a,b"})
-    return Trainer(config, loss, pool or small_pool(), generator or tiny_generator(), None, files)
+    return Trainer(config, loss, pool or small_pool(), generator or tiny_generator(), features, files)  # type: ignore[arg-type]
 
 
 def tensors(folder: Path, name: str = "checkpoint.safetensors") -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -107,8 +107,7 @@ def train(
 
         return run_train
 
-    folders, run = _train(recipe, data, out, base_set, settings, resume, skip_unreadable, cache)
-    _print_next("generate", run, "--data", *folders, "--out", "OUT")
+    _train(recipe, ("generate",), data, out, base_set, settings, resume, skip_unreadable, cache)
 
 
 def train_depth(
@@ -139,12 +138,13 @@ def train_depth(
 
         return train_depth_level
 
-    folders, run = _train(recipe, data, out, base_set, settings, resume, skip_unreadable, cache)
-    _print_next("generate", "shipped", "--depth-run", run, "--data", *folders, "--out", "OUT")
+    use = ("generate", "shipped", "--depth-run")
+    _train(recipe, use, data, out, base_set, settings, resume, skip_unreadable, cache)
 
 
 def _train(
     recipe: Callable[[], Callable[..., Path]],
+    use: Sequence[str],
     data: list[Path] | None,
     out: Path,
     base_set: list[Path] | None,
@@ -152,8 +152,8 @@ def _train(
     resume: bool,
     skip_unreadable: bool,
     cache: Path | None,
-) -> tuple[list[Path], Path]:
-    """Check what was given, then train; the data folders and the run's folder."""
+) -> None:
+    """Check what was given, train, and say how the run is used."""
     check_finite(settings)
     settings = replace(
         settings,
@@ -189,8 +189,11 @@ def _train(
             announce=progress.announce,
             report=report,
         )
-    print(f"run saved in {run}")
-    return folders, run
+    from anomalyhybrid.training.processes import join_processes
+
+    if join_processes().is_main:  # of several processes one speaks
+        print(f"run saved in {run}")
+        _print_next(*use, run, "--data", *folders, "--out", "OUT")
 
 
 def _print_next(*words: object) -> None:

@@ -16,6 +16,7 @@ from anomalyhybrid.recipes.depth_training import train_depth
 from anomalyhybrid.recipes.job import load_model
 from anomalyhybrid.recipes.sources import Announce, Sources, read_sources
 from anomalyhybrid.training.config import TrainConfig
+from anomalyhybrid.training.processes import join_processes
 
 
 def train_depth_level(
@@ -50,18 +51,20 @@ def train_depth_level(
         AnomalyHybridError: Something the caller can mend.
         KeyboardInterrupt: After Ctrl-C, once a checkpoint is written.
     """
+    processes = join_processes()
+    told = announce if processes.is_main else lambda text: None
     sources = read_sources(
         data,
         base_set,
         base_part=config.base_split,
         seed=config.seed,
         skip_unreadable=skip_unreadable,
-        announce=announce,
+        announce=told,
     )
     if config.depth in MEASURED and not config.depth_weights:
         _check_own_depth(sources, "--depth-weights")
         measured = MeasuredDepth(folder=None, nearer_is_larger=config.depth == "measured_disparity")
-        sources = with_readable_depth(sources, measured, skip_unreadable=skip_unreadable, announce=announce)
+        sources = with_readable_depth(sources, measured, skip_unreadable=skip_unreadable, announce=told)
     return train_depth(
         sources.normals,
         sources.categories,

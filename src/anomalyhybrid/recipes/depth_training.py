@@ -24,6 +24,7 @@ from anomalyhybrid.recipes.training import (
     fingerprint_of,
     perceptual_network,
     random_generator,
+    share_training,
     watching,
     write_config,
 )
@@ -101,6 +102,7 @@ def train_depth(
         AnomalyHybridError: Something the caller can mend.
         KeyboardInterrupt: After Ctrl-C, once a checkpoint is written.
     """
+    processes, announce = share_training(config, announce)
     if not resume and (out / FILE_NAME).exists():
         raise CheckpointError(f"{out} already holds a run; continue it with --resume or give another --out")
     if not records:
@@ -110,9 +112,10 @@ def train_depth(
     make_folder(out)
     order = {name: number for number, name in enumerate(categories)}
     normals = sorted(records, key=lambda record: order[record.category])
-    pool, names = _load(
-        normals, sorted(base, key=lambda r: order[r.category]), categories, config, cut_out, cache, announce
-    )
+    with processes.main_first():
+        pool, names = _load(
+            normals, sorted(base, key=lambda r: order[r.category]), categories, config, cut_out, cache, announce
+        )
     learnt = [sha256_of(r.path) for r in (*base, *(normals if cut_out else ()))]
     seen = {"categories": ",".join(categories), BASE_IMAGES: json.dumps(sorted(learnt))}
     files = RunFiles(
@@ -120,7 +123,7 @@ def train_depth(
     )
     generator = sister_start(config, announce)
     features = perceptual_network(config, announce)
-    if not resume:
+    if not resume and processes.is_main:
         write_config(config, out)
     trainer = SisterTrainer(config, loss_preset(config.loss), pool, generator, features, files)
     steps = trainer.run(resume=resume, report=watching(report, announce))

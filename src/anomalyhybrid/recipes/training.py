@@ -33,6 +33,7 @@ from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.journal import warnings_of
 from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
+from anomalyhybrid.training.processes import Processes, join_processes
 from anomalyhybrid.training.sister_pool import DepthSet
 
 SHIPPED_GENERATOR = "generator.safetensors"
@@ -52,7 +53,7 @@ def train(
     announce: Announce,
     report: Callable[[dict], None] | None = None,
 ) -> Path:
-    """Train one generator on several categories.
+    """Train one generator on several categories; under torchrun together with its other processes (ADR-019).
 
     Args:
         data: Data folders (plain folders of good images, or MVTec AD layout).
@@ -62,8 +63,8 @@ def train(
         resume: Continue the run in `out`.
         skip_unreadable: Leave unreadable images out, by name.
         cache: Folder of condition maps; the user's cache by default.
-        announce: Told in words what happens.
-        report: Given each journal row.
+        announce: Told in words what happens, by the main process.
+        report: Given each journal row, likewise.
 
     Returns:
         The run's folder.
@@ -72,6 +73,7 @@ def train(
         AnomalyHybridError: Something the caller can mend.
         KeyboardInterrupt: After Ctrl-C, once a checkpoint is written.
     """
+    processes, announce = share_training(config, announce)
     if not resume and (out / FILE_NAME).exists():
         raise CheckpointError(f"{out} already holds a run; continue it with --resume or give another --out")
     make_folder(out)
@@ -83,18 +85,34 @@ def train(
         skip_unreadable=skip_unreadable,
         announce=announce,
     )
-    pool, names = _load_pool(sources, config, condition_folder(cache), announce)
+    with processes.main_first():
+        pool, names = _load_pool(sources, config, condition_folder(cache), announce)
     fingerprint = fingerprint_of(config, (pool.normals, pool.base), names)
     generator = initial_generator(config, announce)
     seen = {"categories": ",".join(sources.categories), BASE_IMAGES: _base_images(sources, config)}
     files = RunFiles(folder=out, fingerprint=fingerprint, metadata=names | seen)
     features = perceptual_network(config, announce)
-    if not resume:
+    if not resume and processes.is_main:
         write_config(config, out)
     trainer = Trainer(config, loss_preset(config.loss), pool, generator, features, files)
     steps = trainer.run(resume=resume, report=watching(report, announce))
     announce(f"trained {steps} steps; generator in {out / 'generator.safetensors'}")
     return out
+
+
+def share_training(config: TrainConfig, announce: Announce) -> tuple[Processes, Announce]:
+    """The processes that train together, and what this one announces with: only the main one speaks.
+
+    Raises:
+        ConfigError: They cannot share the batch, or were not started with torchrun.
+    """
+    processes = join_processes()
+    processes.check_batch(config.batch_size)
+    if not processes.is_main:
+        return processes, lambda text: None
+    if processes.count > 1:
+        announce(f"{processes.count} processes train together, {config.batch_size // processes.count} images each")
+    return processes, announce
 
 
 def _base_images(sources: Sources, config: TrainConfig) -> str:

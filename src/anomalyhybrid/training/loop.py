@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -27,6 +26,7 @@ from anomalyhybrid.training.config import LossConfig, TrainConfig
 from anomalyhybrid.training.journal import Journal
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.training.probe import Probe
+from anomalyhybrid.training.processes import join_processes
 from anomalyhybrid.training.step import Networks, draw_views, slice_views, training_step
 from anomalyhybrid.types import Views
 
@@ -58,7 +58,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 class Trainer:
-    """Trains one generator.
+    """Trains one generator, alone or together with the other processes of a torchrun (ADR-019).
 
     Args:
         config: The run's settings.
@@ -66,7 +66,10 @@ class Trainer:
         pool: Training images, on the CPU; moved to the training device.
         generator: Where to start from; trained in place.
         features: Perceptual network, or None.
-        files: Output.
+        files: Output; of several processes the main one writes.
+
+    Raises:
+        ConfigError: Several processes that cannot share a batch evenly, or were not started with torchrun.
     """
 
     def __init__(
@@ -80,8 +83,9 @@ class Trainer:
     ) -> None:
         torch.manual_seed(config.seed)  # initial weights only; everything random later is keyed
         self.config, self.loss, self.files = config, loss, files
-        self.accelerator = Accelerator(mixed_precision="no")
-        self.device = self.accelerator.device
+        self.processes = join_processes()
+        self.processes.check_batch(config.batch_size)
+        self.device = self.processes.device
         on_gpu = self.device.type == "cuda"
         torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
@@ -115,8 +119,6 @@ class Trainer:
 
     def _wrap(self, features: VggFeatures | None, *, compiled: bool) -> Networks:
         generator, discriminator = self.generator, self.discriminator
-        if self.accelerator.num_processes > 1:
-            generator, discriminator = self.accelerator.prepare(generator, discriminator)
         if features is not None:
             features = features.to(self.device)
         return Networks(
@@ -125,6 +127,7 @@ class Trainer:
             features=torch.compile(features) if compiled and features is not None else features,
             generator_optimizer=self.generator_optimizer,
             discriminator_optimizer=self.discriminator_optimizer,
+            processes=self.processes,
         )
 
     @property
@@ -145,7 +148,7 @@ class Trainer:
     def _rows(self, kind: str, step: int, columns: int) -> Draws:
         """This process's rows of a step; all processes together use the rows one process would."""
         rows = Draws.from_stream(stream(self.config.seed, kind, step), self.config.batch_size, columns)
-        return rows.shard(self.accelerator.process_index, self.accelerator.num_processes)
+        return rows.shard(self.processes.rank, self.processes.count)
 
     def _views(self, step: int) -> Views:
         """The batch of a step; the views of a whole block of steps are drawn at once, always the same block."""
@@ -159,10 +162,11 @@ class Trainer:
         return self._slice(views, slice((step - first) * batch, (step - first + 1) * batch))
 
     def _save(self, step: int) -> None:
-        if self.accelerator.is_main_process:
+        if self.processes.is_main:
             metadata = self.files.metadata | {"steps": str(step)}
             save_generator(self.files.folder / "generator.safetensors", self.averaged_generator, metadata)
             save_checkpoint(self.files.folder, step=step, **self._state)  # last: it says that both are there
+        self.processes.wait()  # whoever ended now would take the main process with it
 
     def _row(self, step: int, report: dict[str, Tensor], seconds: float, images: int) -> dict[str, float | int | str]:
         row: dict[str, float | int | str] = {"step": step, "seconds": round(seconds, 2)}
@@ -176,20 +180,23 @@ class Trainer:
 
         Args:
             resume: Continue from the folder's checkpoint.
-            report: Called with each journal row.
+            report: Called with each journal row, by the main process.
 
         Returns:
             Steps done in all.
 
         Raises:
-            CheckpointError: nothing to resume, or another configuration's checkpoint.
-            KeyboardInterrupt: after a checkpoint has been written.
+            CheckpointError: nothing to resume, or another configuration's checkpoint; processes that differ.
+            KeyboardInterrupt: after a checkpoint has been written; in all processes, whichever was interrupted.
         """
         done = load_checkpoint(self.files.folder, **self._state) if resume else 0
-        journal = Journal(self.files.folder, keep_through=done) if self.accelerator.is_main_process else None
+        self.processes.check_same(f"{self.files.fingerprint} {done}")
+        self.processes.take_from_main(self._state["modules"].values())
+        journal = Journal(self.files.folder, keep_through=done) if self.processes.is_main else None
         started = mark = time.monotonic()
         marked = done
         saved = done if resume else -1
+        stopped = False
         with deferred_interrupt() as interrupted:
             while done < self.config.steps:
                 draws = self._rows("step", done, 16).to(self.device)
@@ -197,37 +204,33 @@ class Trainer:
                 self._average(list(self.averaged_generator.parameters()), list(self.generator.parameters()), 0)
                 done += 1
                 if done % self.config.journal_every == 0 or done == self.config.steps:
-                    seconds = time.monotonic() - mark
-                    row = self._row(done, values, seconds, (done - marked) * self.config.batch_size)
-                    row["elapsed"] = round(time.monotonic() - started, 1)
-                    mark, marked = time.monotonic(), done
+                    values = self.processes.mean_of_each(values)
                     if journal is not None:
+                        seconds = time.monotonic() - mark
+                        row = self._row(done, values, seconds, (done - marked) * self.config.batch_size)
+                        row["elapsed"] = round(time.monotonic() - started, 1)
+                        mark, marked = time.monotonic(), done
                         journal.write(row)
-                    if report is not None:
-                        report(row)
+                        if report is not None:
+                            report(row)
                 if done % self.config.sample_every == 0:
                     self._sample(done)
                 if done % self.config.checkpoint_every == 0:
                     self._save(done)
                     saved = done
                 limit = self.config.max_minutes * 60
-                if self._any_process(interrupted() or bool(limit and time.monotonic() - started > limit)):
+                late = bool(limit and time.monotonic() - started > limit)
+                stopped, late = self.processes.any_of(interrupted(), late)
+                if stopped or late:
                     break
             if saved != done:
                 self._save(done)
-        if interrupted():
+        if stopped or interrupted():
             raise KeyboardInterrupt
         return done
 
-    def _any_process(self, stop: bool) -> bool:
-        """Whether any process wants to stop: they leave after the same step, or the others would wait for ever."""
-        if self.accelerator.num_processes == 1:
-            return stop
-        wishes = self.accelerator.gather(torch.tensor([stop], device=self.device))
-        return bool(wishes.any())  # pyright: ignore[reportAttributeAccessIssue]
-
     def _sample(self, step: int) -> None:
-        if self.accelerator.is_main_process:
+        if self.processes.is_main:
             folder = self.files.folder / "samples"
             folder.mkdir(exist_ok=True)
             self.probe.save_grid(self.averaged_generator, folder / f"step_{step:06d}.png")

@@ -17,6 +17,7 @@ from anomalyhybrid.ops.ranges import u8_from_signed
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training import loop
 from anomalyhybrid.training.config import LossConfig
+from anomalyhybrid.training.processes import ALONE, Processes
 from anomalyhybrid.training.sister_pool import DepthPool
 from anomalyhybrid.training.sister_views import DepthDefect, SisterViews, draw_sister_views, painted_defects
 from anomalyhybrid.training.step import Networks, adversarial_terms, update_both
@@ -26,23 +27,31 @@ SLOPE_WEIGHT = 20.0
 """Weight of the error of neighbouring differences: a dent is small in depth and plain in slope."""
 
 
-def masked_l1(generated: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
+def _shared_count(weight_sum: Tensor, processes: Processes) -> Tensor:
+    """What a process divides its sum by, so that the mean over processes is the mean over all weighted pixels."""
+    return processes.mean(weight_sum).clamp_min(1.0 / processes.count)
+
+
+def masked_l1(generated: Tensor, wanted: Tensor, weight: Tensor, processes: Processes = ALONE) -> Tensor:
     """Mean absolute difference over the pixels of a weight map, scalar; 0 where there is none.
+
+    Of several processes each gives its share: the mean of their results is that of the whole batch.
 
     Args:
         generated: float (B, 1, H, W).
         wanted: float (B, 1, H, W).
         weight: float (B, 1, H, W), 0 or 1.
+        processes: Those that share the batch.
     """
-    return ((generated - wanted).abs() * weight).sum() / weight.sum().clamp_min(1.0)
+    return ((generated - wanted).abs() * weight).sum() / _shared_count(weight.sum(), processes)
 
 
-def slope_l1(generated: Tensor, wanted: Tensor, weight: Tensor) -> Tensor:
-    """Mean absolute error of the differences between neighbours, both of them weighted pixels; scalar."""
+def slope_l1(generated: Tensor, wanted: Tensor, weight: Tensor, processes: Processes = ALONE) -> Tensor:
+    """Mean absolute error of the differences between neighbours, both of them weighted pixels; as `masked_l1`."""
     error = generated - wanted
     across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
     both_across, both_down = weight[..., 1:] * weight[..., :-1], weight[..., 1:, :] * weight[..., :-1, :]
-    count = (both_across.sum() + both_down.sum()).clamp_min(1.0)
+    count = _shared_count(both_across.sum() + both_down.sum(), processes)
     return ((across.abs() * both_across).sum() + (down.abs() * both_down).sum()) / count
 
 
@@ -67,9 +76,9 @@ def _terms(
     weights = [views.valid, torch.ones_like(views.valid)]
     pairs = [(judged[:, c : c + 1].float(), wanted[:, c : c + 1], weights[c]) for c in range(2)]
     if config.pixel_weight:
-        both = masked_l1(*pairs[0]) + masked_l1(*pairs[1])
+        both = masked_l1(*pairs[0], networks.processes) + masked_l1(*pairs[1], networks.processes)
         terms["pixel"] = config.pixel_weight * both
-        terms["slope"] = SLOPE_WEIGHT * slope_l1(*pairs[0])
+        terms["slope"] = SLOPE_WEIGHT * slope_l1(*pairs[0], networks.processes)
     if config.region_weight:
         inside = [losses.region_l1(ours, theirs, views.region_mask * known) for ours, theirs, known in pairs]
         terms["region"] = config.region_weight * (inside[0] + 0.25 * inside[1])
@@ -99,7 +108,8 @@ def sister_step(networks: Networks, config: LossConfig, views: SisterViews, draw
         draws: Random rows.
 
     Returns:
-        Detached scalars on the device: each loss term, `discriminator`, and the mean fusion mask of each group.
+        Detached scalars on the device, of this process's samples: each loss term, `discriminator`, and the mean
+        fusion mask of each group.
 
     Source: Paper Fig. 4b, Eqs. 2-4; ADR-010.
     """

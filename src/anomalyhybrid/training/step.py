@@ -17,6 +17,7 @@ from anomalyhybrid.manipulate.operations import region_frame
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.training.config import LossConfig
 from anomalyhybrid.training.pool import TrainingPool
+from anomalyhybrid.training.processes import ALONE, Processes
 from anomalyhybrid.types import Conditions, DecoderOutput, Views
 
 Features = Callable[[Tensor], Sequence[Tensor]]
@@ -93,6 +94,7 @@ class Networks:
         generator: `Generator`; its parameters belong to `generator_optimizer`.
         discriminator: `Discriminator`; its parameters belong to `discriminator_optimizer`.
         features: Perceptual network, or None.
+        processes: Those that share each batch.
     """
 
     generator: nn.Module
@@ -100,6 +102,7 @@ class Networks:
     features: Features | None
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
+    processes: Processes = ALONE
 
 
 def _targets(views: Views, outputs: dict[str, DecoderOutput], alone_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,9 +147,10 @@ def adversarial_terms(
     return terms
 
 
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, processes: Processes) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    processes.average_gradients(optimizer)
     optimizer.step()
 
 
@@ -162,17 +166,19 @@ def update_both(
     """Update the generator by its terms, then the discriminator, whose parameters were frozen meanwhile.
 
     Returns:
-        Detached scalars on the device: each loss term, `discriminator`, and the mean fusion mask of each group.
+        Detached scalars on the device, of this process's samples: each loss term, `discriminator`, and the mean
+        fusion mask of each group.
     """
     device = conditions.device.type
-    _update(networks.generator_optimizer, torch.stack([term.float() for term in terms.values()]).sum())
+    loss = torch.stack([term.float() for term in terms.values()]).sum()
+    _update(networks.generator_optimizer, loss, networks.processes)
     networks.discriminator.requires_grad_(True)
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         scores = networks.discriminator(torch.cat([conditions, conditions]), torch.cat([wanted, generated.detach()]))
         half = len(wanted)
         real, fake = [[s[-1][:half]] for s in scores], [[s[-1][half:]] for s in scores]
         judged_loss = losses.discriminator_loss(real, fake, config.adversarial)
-    _update(networks.discriminator_optimizer, judged_loss)
+    _update(networks.discriminator_optimizer, judged_loss, networks.processes)
     report = {f"loss_{name}": term.detach() for name, term in terms.items()}
     report["loss_discriminator"] = judged_loss.detach()
     for name, output in outputs.items():
@@ -219,7 +225,8 @@ def training_step(networks: Networks, config: LossConfig, views: Views, draws: D
         draws: Random rows for the crops.
 
     Returns:
-        Detached scalars on the device: each loss term, `discriminator`, and the mean fusion mask of each group.
+        Detached scalars on the device, of this process's samples: each loss term, `discriminator`, and the mean
+        fusion mask of each group.
     """
     stacked = views.conditions.stacked()
     device = stacked.device.type
