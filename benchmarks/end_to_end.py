@@ -1,6 +1,6 @@
 """Images, masks and manifest on disk: the rate of `generate`, beside that of the forward pass and of PNG encoding.
 
-    PYTHONPATH=src python benchmarks/end_to_end.py --data DIR --out FILE [--presets base] [--count 2000] [--profile]
+    PYTHONPATH=src python benchmarks/end_to_end.py --data DIR --out FILE [--presets base] [--processes 1 8]
 
 Each is measured in one run on the same host. `generate` writes defect images at the sizes of the good images, from a
 generator of the preset with random weights (named so in the result; what they look like is no matter here, but what
@@ -12,12 +12,13 @@ many threads as `generate` uses. `of_slower` is the rate of `generate` over the 
 from __future__ import annotations
 
 import argparse
-import cProfile
-import pstats
+import os
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -36,6 +37,7 @@ from anomalyhybrid.models.config import generator_preset
 from anomalyhybrid.models.generator import Generator, load_generator, save_generator
 from anomalyhybrid.models.weights import shipped
 from anomalyhybrid.recipes.generation import generate
+from anomalyhybrid.recipes.local_processes import generate_in_processes
 from anomalyhybrid.recipes.sources import best_device, make_extractors
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
 from anomalyhybrid.types import Conditions
@@ -81,60 +83,69 @@ def warm_maps(data: list[Path], cache: Path, size: int) -> None:
     load_image_set(folder.normals(), folder.categories, size=size, edge=edge, depth=depth, cache=ConditionCache(cache))
 
 
+def seconds_of_set(path: Path, given: argparse.Namespace, folder: Path, name: str, count: int, processes: int) -> float:
+    """Seconds that a set of `count` defects a category takes, from nothing."""
+    settings = {
+        "config": GenerateConfig(count=count, batch_size=given.batch),
+        "cache": folder / "cache",
+        "announce": lambda _: None,
+    }
+    begun = time.perf_counter()
+    if processes == 1:
+        generate(str(path), given.data, folder / name, **settings)
+    else:
+        generate_in_processes(processes, str(path), given.data, folder / name, **settings)
+    return time.perf_counter() - begun
+
+
+def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    """One row for each number of processes."""
+    path = shipped(SHIPPED_GENERATOR) if preset == "shipped" else random_generator(preset, folder)
+    size = int(load_generator(path)[1]["size"])
+    warm_maps(given.data, folder / "cache", size)
+    forward = forward_rate(path, given.batch, size)
+    for processes in given.processes:
+        least = given.batch * processes  # loading and first kernels are taken off the whole
+        start = seconds_of_set(path, given, folder, f"start_{processes}", least, processes)
+        name = f"set_{processes}"
+        whole = seconds_of_set(path, given, folder, name, least + given.count, processes)
+        written = read_rows(folder / name)
+        images = [folder / name / row.image for row in written]
+        masks = [folder / name / row.label_mask for row in written if row.label_mask]
+        encoding = encoding_rate(images[:512] + masks[:512]) / 2
+        rate = given.count * len(read_many(given.data).categories) / (whole - start)
+        yield {
+            "generator": preset if preset == "shipped" else f"{preset}, random weights",
+            "processes": processes,
+            "batch": given.batch,
+            "images": len(images),
+            "native_size": list(load_image(images[0]).pixels.shape),
+            "img_per_s": round(rate, 1),
+            "forward_img_per_s": round(forward, 1),
+            "encoding_img_per_s": round(encoding, 1),
+            "of_slower": round(rate / min(forward, encoding), 3),
+            "attempts": round(1 + float(np.mean([row.attempt for row in written])), 2),
+            "start_s": round(start, 1),
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--presets", nargs="+", default=["base"], help="presets, or 'shipped' for the shipped weights")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--profile", action="store_true", help="print where the main thread's time goes")
     given = parser.parse_args()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    result: dict = {"device": device, "torch": torch.__version__, "rows": []}
+    result: dict = {"device": device, "cores": os.cpu_count(), "torch": torch.__version__, "rows": []}
     for preset in given.presets:
         with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            path = shipped(SHIPPED_GENERATOR) if preset == "shipped" else random_generator(preset, folder)
-            size = int(load_generator(path)[1]["size"])
-            warm_maps(given.data, folder / "cache", size)
-
-            def make(name: str, count: int, path: Path = path, folder: Path = folder) -> float:
-                config = GenerateConfig(count=count, batch_size=given.batch)
-                begun = time.perf_counter()
-                generate(
-                    str(path), given.data, folder / name, config=config, cache=folder / "cache", announce=lambda _: None
-                )
-                return time.perf_counter() - begun
-
-            start = make("warm", given.batch)  # loading, first kernels; taken off the whole
-            profile = cProfile.Profile()
-            if given.profile:
-                profile.enable()
-            whole = make("set", given.batch + given.count)
-            if given.profile:
-                profile.disable()
-                pstats.Stats(profile).sort_stats("tottime").print_stats(25)
-            rows = read_rows(folder / "set")
-            images = [folder / "set" / row.image for row in rows]
-            masks = [folder / "set" / row.label_mask for row in rows if row.label_mask]
-            forward, encoding = forward_rate(path, given.batch, size), encoding_rate(images[:512] + masks[:512]) / 2
-            rate = given.count * len(read_many(given.data).categories) / (whole - start)
-            result["rows"].append(
-                {
-                    "generator": preset if preset == "shipped" else f"{preset}, random weights",
-                    "batch": given.batch,
-                    "native_size": list(load_image(images[0]).pixels.shape),
-                    "img_per_s": round(rate, 1),
-                    "forward_img_per_s": round(forward, 1),
-                    "encoding_img_per_s": round(encoding, 1),
-                    "of_slower": round(rate / min(forward, encoding), 3),
-                    "attempts": round(1 + float(np.mean([row.attempt for row in rows])), 2),
-                    "start_s": round(start, 1),
-                }
-            )
-            print(result["rows"][-1], flush=True)
-            write_result(given.out, result)
+            for row in rows_of(preset, given, Path(scratch)):
+                result["rows"].append(row)
+                print(row, flush=True)
+                write_result(given.out, result)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,10 @@ from results import write_result
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from anomalyhybrid.backends.rewrites import BlockHead
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.conditions.lite import lite_depth, lite_edge
-from anomalyhybrid.models.blocks import UpBlock, doubled_kernel
+from anomalyhybrid.models.blocks import HeadConv2d, ReflectedConv2d, StemConv2d, UpBlock
 from anomalyhybrid.models.config import generator_preset
-from anomalyhybrid.models.decoder import Branch
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.models.perceptual import VggFeatures
 from anomalyhybrid.models.pidinet import PiDiNet
@@ -162,29 +160,20 @@ def upsampled_copy(block: UpBlock, features: Tensor) -> Tensor:
     return block.block(F.interpolate(features, scale_factor=2, mode="nearest"))
 
 
-def in_phases(block: UpBlock, features: Tensor) -> Tensor:
-    """`UpBlock` as one 2 x 2 convolution that gives the four pixels of each doubled one as channels."""
-    convolution, norm, activation = block.block
-    kernel = doubled_kernel(convolution.weight).transpose(0, 1).flip(-1, -2)
-    phases = torch.cat([kernel[..., row::2, column::2] for row in (0, 1) for column in (0, 1)])
-    height, width = features.shape[-2:]
-    parts = F.conv2d(F.pad(features, (1, 1, 1, 1)), phases).unflatten(1, (2, 2, -1))
-    rows = [
-        torch.stack([parts[:, row, column, :, row:, column:][..., :height, :width] for column in (0, 1)], dim=-1)
-        for row in (0, 1)
-    ]
-    return activation(norm(torch.stack(rows, dim=-3).flatten(-2).flatten(-3, -2)))
+def plain(layer: ReflectedConv2d, features: Tensor) -> Tensor:
+    """A head or stem as it is written down (before ADR-017)."""
+    return F.conv2d(layer.padded(features), layer.weight, layer.bias)
 
 
-def with_block_heads(generator: Generator) -> Generator:
-    """Heads that give 2 x 4 pixels at once (`backends.rewrites`)."""
-    for module in generator.modules():
-        if isinstance(module, Branch):
-            module.head = BlockHead(module.head, (2, 4))
-    return generator
+def use_layers(variant: str) -> None:
+    """Set how layers are worked out: `as written`, `doubled` (transposed convolutions) or `in blocks` (the product)."""
+    UpBlock.forward = upsampled_copy if variant == "as written" else FORWARDS[UpBlock]
+    for layer in (HeadConv2d, StemConv2d):
+        layer.forward = FORWARDS[layer] if variant == "in blocks" else plain
 
 
-UP_BLOCKS = {"upsampled copy": upsampled_copy, "transposed": UpBlock.forward, "phases": in_phases}
+FORWARDS = {layer: layer.forward for layer in (UpBlock, HeadConv2d, StemConv2d)}
+VARIANTS = ["as written", "doubled", "in blocks", "in blocks, one group"]
 
 
 def forward(rates: Rates, given: argparse.Namespace) -> None:
@@ -192,18 +181,17 @@ def forward(rates: Rates, given: argparse.Namespace) -> None:
     data = torch.randn(given.batch, 5, 256, 256, device="cuda", dtype=torch.bfloat16)
     for preset in given.presets:
         for variant in given.variants:
-            name, *more = variant.split(" + ")
-            UpBlock.forward = UP_BLOCKS[name]
+            name, *more = variant.split(", ")
+            use_layers(name)
             groups = ("ahd",) if "one group" in more else ("ahd", "ahe")
-            model = Generator(replace(generator_preset(preset), decoders=groups))
-            model = (with_block_heads(model) if "block heads" in more else model).cuda().bfloat16().eval()
+            model = Generator(replace(generator_preset(preset), decoders=groups)).cuda().bfloat16().eval()
             million = sum(p.numel() for p in model.parameters()) / 1e6
             skip = {"eager, channels last"} if variant != given.variants[0] else set()
             skip |= set() if preset in given.tuned else {"compiled, tuned, CUDA graph, channels last"}
             time_ways(rates, f"generator {preset} ({million:.0f} M), {variant}", Joint(model), data, tuple(skip))
             if given.profile:
                 top_kernels(torch.compile(Joint(model).to(memory_format=torch.channels_last)), data)
-            UpBlock.forward = UP_BLOCKS["transposed"]
+            use_layers("in blocks")
             del model
             torch.cuda.empty_cache()
 
@@ -272,7 +260,7 @@ def eight_steps(trainer: Trainer) -> None:
 def step(rates: Rates, given: argparse.Namespace) -> None:
     """Whole training steps as `train` takes them: views, generator, discriminator, VGG16, average; last journal row."""
     for preset in given.step_presets:
-        for compiled, last in ((False, False), (True, False), (True, True)):
+        for compiled in (False, True):
             config = TrainConfig(
                 preset=preset,
                 steps=given.steps,
@@ -288,9 +276,6 @@ def step(rates: Rates, given: argparse.Namespace) -> None:
                 files = RunFiles(folder=Path(folder), fingerprint="rates", metadata={})
                 generator = Generator(generator_preset(preset))
                 trainer = Trainer(config, loss_preset("default"), random_pool(256), generator, VggFeatures(), files)
-                if last:
-                    for net in (trainer.generator, trainer.discriminator, *filter(None, [trainer.networks.features])):
-                        net.to(memory_format=torch.channels_last)
                 rows: list[dict] = []
                 try:
                     trainer.run(report=rows.append)
@@ -298,7 +283,6 @@ def step(rates: Rates, given: argparse.Namespace) -> None:
                     rates.add(
                         name=f"step {preset}",
                         compiled=compiled,
-                        channels_last=last,
                         failed=f"{type(error).__name__}: {error}"[:300],
                     )
                     continue
@@ -307,7 +291,6 @@ def step(rates: Rates, given: argparse.Namespace) -> None:
             rates.add(
                 name=f"training step, {preset}, batch 32",
                 compiled=compiled,
-                channels_last=last,
                 img_per_s=max(row["img_per_s"] for row in rows[1:]),
                 first_rows_s=rows[0]["seconds"],
             )
@@ -322,7 +305,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--presets", nargs="+", default=["lite", "paper", "base"])
     parser.add_argument("--tuned", nargs="*", default=["lite", "paper"], help="presets also tuned, which takes minutes")
-    parser.add_argument("--variants", nargs="+", default=["upsampled copy", "transposed", "transposed + one group"])
+    parser.add_argument("--variants", nargs="+", default=VARIANTS)
     parser.add_argument("--profile", action="store_true", help="print the kernels that take the time")
     parser.add_argument("--step-presets", nargs="+", default=["lite", "base"])
     parser.add_argument("--steps", type=int, default=80)

@@ -163,7 +163,7 @@ def test_an_interrupt_keeps_the_old_set_and_begun_work(
 
     before, command = contents(old), [*words, "--seed", "4", "--overwrite", "--out", str(old)]
     with monkeypatch.context() as patch:
-        patch.setattr(generation, "_in_work_order", interrupt)
+        patch.setattr(generation, "sort_rows", interrupt)
         assert main(command) == 130
     text = capsys.readouterr().err
     assert "The set that was there is as it was. To go on with the new one:" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
@@ -20,6 +21,7 @@ from anomalyhybrid.cli.arguments import (
     given_folders,
 )
 from anomalyhybrid.cli.settings import check_finite
+from anomalyhybrid.cli.shards import chosen_shard
 from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
@@ -117,6 +119,8 @@ def generate(
     append: Flag = False,
     overwrite: Flag = False,
     skip_unreadable: Flag = False,
+    shard: str = "",
+    processes: int = 1,
     cache: Path | None = None,
     preview: int = 0,
     config: Path | None = None,
@@ -139,6 +143,9 @@ def generate(
         overwrite: Replace the set in --out when the new one is complete; until then the old one is left alone. With
             --resume, go on with what a stopped --overwrite has made.
         skip_unreadable: Leave out images that cannot be read instead of stopping; each is named.
+        shard: Make this part of the set alone, like 2/8: the second of eight, which may run on other machines with the
+            same --out. The last one to end puts the set together. Under torchrun each process takes its own part.
+        processes: Make the set in so many processes of this machine; it is the same as from one.
         cache: Folder for edge and depth maps; by default the user's cache folder.
         preview: Draw so many candidates at the model's size as one sheet preview.png in --out, and no set.
         config: YAML file with any of these settings; flags win over it.
@@ -149,6 +156,8 @@ def generate(
     mode = _mode(hybrids, deep)
     _check_preview(preview, mode, {"--resume": resume, "--append": append, "--overwrite": overwrite})
     _check_append(append, overwrite, mode)
+    given_flags = {"--preview": bool(preview), "--append": append, "--overwrite": overwrite}
+    own, at_once = chosen_shard(shard, processes, mode, given_flags)
     shared: dict[str, Any] = {"base_set": expanded(base_set)}
     if mode == "global":
         shared = _for_hybrids(hybrids, settings, base_set)
@@ -160,7 +169,7 @@ def generate(
     out = check_output(out)
     from anomalyhybrid.cli.progress import Progress
 
-    with Progress("generating", "images") as progress, ExitStack() as stack:
+    with Progress("generating" if own is None else f"generating {own}", "images") as progress, ExitStack() as stack:
         shared |= {"resume": resume, "skip_unreadable": skip_unreadable, "cache": expanded_one(cache)}
         shared |= {"announce": progress.announce, "report": progress.show}
         if preview:
@@ -176,13 +185,22 @@ def generate(
             making = stack.enter_context(overwriting(out, inputs, resume=resume, announce=progress.announce))
         if append:
             shared |= {"append": True}
-        summary = _recipe(mode)(given, data=folders, out=making, **shared)
+        if own is not None:
+            shared |= {"shard": own}
+        summary = _recipe(mode, at_once)(given, data=folders, out=making, **shared)
+    if own is not None and not summary:
+        print(f"made shard {own} of the set in {out}")
+        return
     print(f"generated set in {out}")
     print("\n".join(_lines(summary, "  ")))
 
 
-def _recipe(mode: str) -> Any:
+def _recipe(mode: str, processes: int = 1) -> Any:
     """The function that does the work, imported when it is needed."""
+    if processes > 1:
+        from anomalyhybrid.recipes.local_processes import generate_in_processes
+
+        return functools.partial(generate_in_processes, processes)
     if mode == "global":
         from anomalyhybrid.recipes.hybrids import generate_hybrids
 

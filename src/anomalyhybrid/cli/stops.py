@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from anomalyhybrid.cli.settings import read_yaml
 from anomalyhybrid.data.new_folder import making_folder
+from anomalyhybrid.generation.shards import SHARDS
 
 
 def after_interrupt(words: Sequence[str], interrupt: KeyboardInterrupt) -> str:
@@ -64,11 +66,12 @@ def _saved_state(command: str, out: Path | None) -> str | None:
             return None
         step = _checkpoint_step(path)
         return f"The state after step {step} is saved in {out}." if step else f"A checkpoint is saved in {out}."
-    manifest = out / "manifest.jsonl"
-    if not manifest.is_file():
+    count = 0
+    for path in (out / "manifest.jsonl", *(out / SHARDS).glob("*.jsonl")):
+        with contextlib.suppress(FileNotFoundError), path.open(encoding="utf-8") as rows:
+            count += sum(1 for row in rows if row.strip())
+    if not count:
         return f"The set in {out} was begun, no image is finished yet." if (out / "dataset.json").is_file() else None
-    with manifest.open(encoding="utf-8") as rows:
-        count = sum(1 for row in rows if row.strip())
     return f"{count} finished images are saved in {out}, each with its mask."
 
 

@@ -252,11 +252,22 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     Raises:
         DataError: Disk full, folder read-only or missing, a folder in the way.
     """
+    write_pieces_atomic(path, (content,))
+
+
+def write_pieces_atomic(path: Path, pieces: Iterable[bytes]) -> None:
+    """As `write_bytes_atomic`, of a content that is made while it is written and never whole in memory.
+
+    Args:
+        path: File to write.
+        pieces: Parts of the content in order; they may be read from the very file that is replaced.
+    """
     path = Path(path)
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
     try:
         with open(temporary, "xb") as stream:
-            stream.write(content)
+            for piece in pieces:
+                stream.write(piece)
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):  # the first error is the cause, also when this one fails too
@@ -293,7 +304,12 @@ def make_folder(path: Path) -> Path:
 
 
 def read_json_lines(path: Path, make: Callable[..., T], what: str) -> list[T]:
-    """Read a file of one JSON object a line; a half-written last line of a killed run, which is no JSON, is left out.
+    """Read a file of one JSON object a line, as `iter_json_lines`."""
+    return list(iter_json_lines(path, make, what))
+
+
+def iter_json_lines(path: Path, make: Callable[..., T], what: str) -> Iterator[T]:
+    """Read one JSON object a line, one at a time; a killed run's half-written last line, which is no JSON, is left out.
 
     Args:
         path: The file; must exist.
@@ -303,15 +319,15 @@ def read_json_lines(path: Path, make: Callable[..., T], what: str) -> list[T]:
     Raises:
         DataError: A line that is not one.
     """
-    lines, rows = path.read_text(encoding="utf-8").splitlines(), []
-    for number, line in enumerate(lines, 1):
-        try:
-            rows.append(make(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError, DataError) as error:
-            if number == len(lines) and isinstance(error, json.JSONDecodeError):
-                break
-            raise DataError(f"{path}, line {number} is not {what} ({error})") from error
-    return rows
+    with open(path, encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = make(**json.loads(line))
+            except (json.JSONDecodeError, TypeError, DataError) as error:
+                if isinstance(error, json.JSONDecodeError) and next(lines, None) is None:
+                    return
+                raise DataError(f"{path}, line {number} is not {what} ({error})") from error
+            yield row
 
 
 def json_lines(rows: Iterable[Any]) -> str:

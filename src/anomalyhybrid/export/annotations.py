@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,7 @@ def _lines(item: Item, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _held_out(category: str, items: Sequence[Item], share: float) -> set[str]:
+def _held_out(category: str, items: Collection[Item], share: float) -> set[str]:
     """Targets whose images are for validation: in the order of their names' hashes, until the share is reached."""
     if share == 0:
         return set()

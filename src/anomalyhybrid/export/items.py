@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from array import array
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,7 +15,7 @@ from anomalyhybrid.data.files import make_folder, natural_key, raise_problems, r
 from anomalyhybrid.data.loading import load_image, load_mask
 from anomalyhybrid.data.records import GOOD, Split
 from anomalyhybrid.errors import DataError
-from anomalyhybrid.generation.manifest import Row, read_rows
+from anomalyhybrid.generation.manifest import MANIFEST, Row, iter_rows, row_at, rows_with_offsets
 
 Tick = Callable[[], None]
 """Called after each image."""
@@ -57,12 +59,70 @@ class Item:
         return load_mask(self.label_mask, shape=(height, width))
 
 
-Groups = Mapping[str, Sequence[Item]]
+class Items(Collection[Item]):
+    """Items of one category, in the manifest's order; each is read when it is asked for, so that few are in memory."""
+
+    def __init__(self, dataset: Path) -> None:
+        self._dataset = dataset
+        self._offsets = array("q")
+        self.good = 0
+        """How many show no defect."""
+
+    def add(self, offset: int, item: Item) -> None:
+        """Append the image whose row begins at this byte of the manifest."""
+        self._offsets.append(offset)
+        self.good += item.is_good
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __iter__(self) -> Iterator[Item]:
+        yield from self.at(range(len(self)))
+
+    def __contains__(self, item: object) -> bool:
+        return any(own == item for own in self)
+
+    def ids(self) -> Iterator[str]:
+        """Their ids, without a look at the files."""
+        with (self._dataset / MANIFEST).open("rb") as manifest:
+            for offset in self._offsets:
+                yield row_at(manifest, offset).id
+
+    def at(self, places: Iterable[int]) -> Iterator[Item]:
+        """Items at these places, one after the other."""
+        with (self._dataset / MANIFEST).open("rb") as manifest:
+            for place in places:
+                yield _item(self._dataset, row_at(manifest, self._offsets[place]))
+
+
+Groups = Mapping[str, Items]
 """Items of each category, in the manifest's order."""
 
 
-def read_items(dataset: Path, *, include_rejected: bool) -> tuple[dict[str, list[Item]], int]:
+def digests(texts: Iterable[str], count: int) -> np.ndarray:
+    """SHA-256 of each text, bytes (N,), to sort and compare by."""
+    return np.fromiter((hashlib.sha256(text.encode()).digest() for text in texts), np.dtype("S32"), count)
+
+
+def _last_rows(dataset: Path) -> Iterator[int]:
+    """Where rows begin in the manifest; of repeated rows of one id the last, in the first one's place."""
+    offsets, ids = array("q"), bytearray()
+    for offset, row in rows_with_offsets(dataset):
+        offsets.append(offset)
+        ids += hashlib.sha256(row.id.encode()).digest()
+    if not offsets:
+        return
+    _, first, same = np.unique(np.frombuffer(ids, np.dtype("S32")), return_index=True, return_inverse=True)
+    last = np.zeros(len(first), np.int64)
+    np.maximum.at(last, same, np.arange(len(offsets)))
+    for position in np.argsort(first):
+        yield offsets[int(last[position])]
+
+
+def read_items(dataset: Path, *, include_rejected: bool) -> tuple[dict[str, Items], int]:
     """Read what a set holds and check that every file is there.
+
+    Memory is below 200 bytes an image.
 
     Args:
         dataset: Folder of the set.
@@ -75,20 +135,27 @@ def read_items(dataset: Path, *, include_rejected: bool) -> tuple[dict[str, list
         DataError: No set, no image left, names that are no file names, or a list of files that are missing or lie
             outside the set.
     """
-    rows = list({row.id: row for row in read_rows(dataset)}.values())
-    kept = [row for row in rows if row.accepted or include_rejected]
-    if not kept:
-        reason = f"all {len(rows)} images are rejected; --all takes them" if rows else "its manifest is empty"
-        raise DataError(f"{dataset} holds nothing to export: {reason}")
-    groups: dict[str, list[Item]] = {}
+    groups: dict[str, Items] = {}
     problems: list[str] = []
-    for row in kept:
-        try:
-            groups.setdefault(row.category, []).append(_item(dataset, row))
-        except DataError as error:
-            problems.append(str(error))
+    total = kept = 0
+    next(iter_rows(dataset), None)  # a folder without a manifest
+    with (dataset / MANIFEST).open("rb") as manifest:
+        for offset in _last_rows(dataset):
+            row = row_at(manifest, offset)
+            total += 1
+            if not (row.accepted or include_rejected):
+                continue
+            kept += 1
+            try:
+                item = _item(dataset, row)
+                groups.setdefault(row.category, Items(dataset)).add(offset, item)
+            except DataError as error:
+                problems.append(str(error))
+    if not kept:
+        reason = f"all {total} images are rejected; --all takes them" if total else "its manifest is empty"
+        raise DataError(f"{dataset} holds nothing to export: {reason}")
     raise_problems(f"{dataset} cannot be exported; put the files back, or finish it with generate --resume:", problems)
-    return groups, len(rows) - len(kept)
+    return groups, total - kept
 
 
 def _item(dataset: Path, row: Row) -> Item:
@@ -129,7 +196,7 @@ def check_masks(groups: Groups, what: str) -> None:
         )
 
 
-def defect_names(items: Sequence[Item]) -> list[str]:
+def defect_names(items: Collection[Item]) -> list[str]:
     """Defect types of a category, without good images, in natural order."""
     return sorted({item.row.defect for item in items if not item.is_good}, key=natural_key)
 

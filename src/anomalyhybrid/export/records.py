@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import cv2
@@ -14,11 +13,11 @@ import numpy as np
 import yaml
 
 from anomalyhybrid.data.decoding import read_bytes
-from anomalyhybrid.data.files import make_folder, write_bytes_atomic, write_text_atomic
+from anomalyhybrid.data.files import make_folder, write_bytes_atomic, write_pieces_atomic, write_text_atomic
 from anomalyhybrid.data.loading import load_image
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.export.config import ExportConfig
-from anomalyhybrid.export.items import Groups, Item, Tick, copy_file, provenance
+from anomalyhybrid.export.items import Groups, Item, Tick, copy_file, digests, provenance
 
 
 def write_imagefolder(root: Path, groups: Groups, config: ExportConfig, tick: Tick) -> None:
@@ -31,18 +30,21 @@ def write_imagefolder(root: Path, groups: Groups, config: ExportConfig, tick: Ti
         DataError: Defects with and without label masks in one category, or a file that cannot be copied.
     """
     for category, items in groups.items():
-        folder, masks, lines = root / category, _masks(category, items), []
-        for item in items:
-            image = f"images/{item.image_name}"
-            copy_file(item.image, folder / image)
-            entry = {"file_name": image}
-            if masks:
-                entry["mask_file_name"] = f"masks/{item.row.id}{_mask_suffix(item)}"
-                make_folder(folder / "masks")
-                write_bytes_atomic(folder / entry["mask_file_name"], _mask_bytes(item))
-            lines.append(json.dumps(entry | provenance(item)) + "\n")
-            tick()
-        write_text_atomic(folder / "metadata.jsonl", "".join(lines))
+        folder, masks = make_folder(root / category), _masks(category, items)
+
+        def lines(folder: Path = folder, masks: bool = masks, items: Collection[Item] = items) -> Iterator[bytes]:
+            for item in items:
+                image = f"images/{item.image_name}"
+                copy_file(item.image, folder / image)
+                entry = {"file_name": image}
+                if masks:
+                    entry["mask_file_name"] = f"masks/{item.row.id}{_mask_suffix(item)}"
+                    make_folder(folder / "masks")
+                    write_bytes_atomic(folder / entry["mask_file_name"], _mask_bytes(item))
+                yield (json.dumps(entry | provenance(item)) + "\n").encode()
+                tick()
+
+        write_pieces_atomic(folder / "metadata.jsonl", lines())
     configs = [
         {"config_name": category, "data_files": [{"split": "train", "path": f"{category}/**"}]} for category in groups
     ]
@@ -63,20 +65,26 @@ def write_webdataset(root: Path, groups: Groups, config: ExportConfig, tick: Tic
     """
     for category, items in groups.items():
         masks = _masks(category, items)
-        keys = {item.row.id: item.row.id.replace(".", "_") for item in items}
-        if len(set(keys.values())) < len(keys):
+        keys = digests(map(_key, items.ids()), len(items))
+        if len(np.unique(keys)) < len(items):
             raise DataError(f"{category} has ids that differ in dots and underscores alone; webdataset needs others")
-        mixed = sorted(items, key=lambda item: hashlib.sha256(item.row.id.encode()).digest())
+        mixed = np.argsort(digests(items.ids(), len(items)))
         make_folder(root / category)
         for shard, start in enumerate(range(0, len(mixed), config.shard_size)):
             with tarfile.open(root / category / f"shard-{shard:06d}.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-                for item in mixed[start : start + config.shard_size]:
-                    key = keys[item.row.id]
+                for item in items.at(mixed[start : start + config.shard_size]):
+                    key = _key(item.row.id)
                     _add(tar, f"{key}.image{item.image.suffix}", read_bytes(item.image))
                     if masks:
                         _add(tar, f"{key}.mask{_mask_suffix(item)}", _mask_bytes(item))
                     _add(tar, f"{key}.json", json.dumps(provenance(item)).encode())
+                    tar.members.clear()  # type: ignore[attr-defined] # it would keep every header
                     tick()
+
+
+def _key(image_id: str) -> str:
+    """Name of an image in a shard: its id without dots, which end a key."""
+    return image_id.replace(".", "_")
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -85,7 +93,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def _masks(category: str, items: Sequence[Item]) -> bool:
+def _masks(category: str, items: Collection[Item]) -> bool:
     """Whether the defects of a category have label masks.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def write_visa(root: Path, groups: Groups, config: ExportConfig, tick: Tick) -> 
     _write_csv(root / "split_csv" / "1cls.csv", ("object", "split", "label", "image", "mask"), split_rows)
 
 
-def _copy_tree(folder: Path, items: Sequence[Item], mask_ending: str, tick: Tick) -> None:
+def _copy_tree(folder: Path, items: Collection[Item], mask_ending: str, tick: Tick) -> None:
     for item in items:
         copy_file(item.image, folder / _place(item))
         if item.label_mask is not None:
@@ -102,7 +102,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[objec
     write_text_atomic(path, text.getvalue())
 
 
-def _folder_arguments(category: str, items: Sequence[Item]) -> dict[str, Any]:
+def _folder_arguments(category: str, items: Collection[Item]) -> dict[str, Any]:
     """Arguments of `Folder` but its root; ``normal_dir`` is left out where the set has no good images."""
     defects = defect_names(items)
     sides = {item.split for item in items if item.is_good}

@@ -9,7 +9,9 @@ own settings, model and data, with ``first``: {category: {"defects": number, "no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,28 +69,29 @@ def data_root_of(dataset: Path, about: Mapping[str, Any], row: Row) -> Path:
 
 
 def next_numbers(
-    about: Mapping[str, Any], rows: Sequence[Row], left_out: Sequence[Rejected], categories: Sequence[str]
+    about: Mapping[str, Any], rows: Iterable[Row], left_out: Sequence[Rejected], categories: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """Where the ids of an addition begin: after the highest of each category, made, left out or asked for.
 
     Args:
         about: Content of `dataset.json`.
-        rows: The manifest's.
+        rows: The manifest's; read once.
         left_out: Images that the quality gate left out.
         categories: Of the addition.
 
     Returns:
         As ``first`` of its description.
     """
+    highest: Counter[tuple[str, bool]] = Counter()
+    for image in chain(rows, left_out):  # images that were left out are defects
+        key = image.category, getattr(image, "label_mask", "") is not None
+        highest[key] = max(highest[key], number_of(image) + 1)
     numbers = {}
     for category in categories:
         own = [description for description in descriptions(about) if category in description["categories"]]
-        made = [row for row in rows if row.category == category]
-        defects = [*(row for row in made if row.label_mask is not None), *left_out]
-        normals = [row for row in made if row.label_mask is None]
         numbers[category] = {}
-        for name, setting, images in (("defects", "count", defects), ("normals", "normals", normals)):
-            asked = [first_number(one, category, name == "defects") + one["config"][setting] for one in own]
-            there = [number_of(image) + 1 for image in images if image.category == category]
-            numbers[category][name] = max(0, *asked, *there)
+        for name, setting in (("defects", "count"), ("normals", "normals")):
+            is_defect = name == "defects"
+            asked = [first_number(one, category, is_defect) + one["config"][setting] for one in own]
+            numbers[category][name] = max(0, highest[category, is_defect], *asked)
     return numbers

@@ -13,6 +13,7 @@ from anomalyhybrid.generation.additions import descriptions
 from anomalyhybrid.generation.depth_rows import DEPTH_ROWS
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row
 from anomalyhybrid.generation.rejected import REJECTED
+from anomalyhybrid.generation.shards import SHARDS
 
 REPORT = "report.html"
 """Name of a set's report, by default in its folder."""
@@ -50,7 +51,7 @@ def other_files(dataset: Path, about: Mapping[str, Any], rows: Sequence[Row] = (
             relative = Path(folder, name).relative_to(dataset)
             parts = relative.parts[1:] if relative.parts[0] in categories else relative.parts
             own = name.startswith(".tmp-") or is_system_name(name) or relative.as_posix() in named
-            own = own or (len(relative.parts) == 1 and name in _AT_ROOT)
+            own = own or (len(relative.parts) == 1 and name in _AT_ROOT) or relative.parts[0] == SHARDS
             own = own or (len(parts) > 1 and parts[0] in _FOLDERS and ids.fullmatch(name) is not None)
             if not own:
                 found.append(relative.as_posix())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from anomalyhybrid.data.files import read_json_lines, write_text_atomic
+from anomalyhybrid.data.files import iter_json_lines, write_pieces_atomic
 from anomalyhybrid.errors import DataError
 
 MANIFEST = "manifest.jsonl"
@@ -71,20 +71,44 @@ class Row:
 
 
 def read_rows(dataset: Path) -> list[Row]:
-    """Read a manifest; a half-written last line of a killed run is left out.
+    """Read a whole manifest, as `iter_rows`."""
+    return list(iter_rows(dataset))
+
+
+def iter_rows(dataset: Path, name: str = MANIFEST) -> Iterator[Row]:
+    """Read a manifest row by row; a half-written last line of a killed run is left out.
+
+    Args:
+        dataset: Folder of the set.
+        name: The manifest's path in it.
 
     Raises:
         DataError: no manifest, or a row that is not one.
     """
-    path = dataset / MANIFEST
+    path = dataset / name
     if not path.is_file():
-        raise DataError(f"{dataset} holds no {MANIFEST}; give the folder of a generated set")
-    return read_json_lines(path, Row, "a manifest row")
+        raise DataError(f"{dataset} holds no {name}; give the folder of a generated set")
+    return iter_json_lines(path, Row, "a manifest row")
 
 
-def write_rows(dataset: Path, rows: Sequence[Row]) -> None:
-    """Replace the whole manifest."""
-    write_text_atomic(dataset / MANIFEST, "".join(to_line(row) for row in rows))
+def rows_with_offsets(dataset: Path, name: str = MANIFEST) -> Iterator[tuple[int, Row]]:
+    """As `iter_rows`, with the byte that each row begins at, for `row_at`."""
+    with (dataset / name).open("rb") as stream:
+        begins = 0
+        for row in iter_rows(dataset, name):
+            yield begins, row
+            begins += len(stream.readline())
+
+
+def row_at(stream: BinaryIO, offset: int) -> Row:
+    """The row that begins at a byte of an open manifest."""
+    stream.seek(offset)
+    return Row(**json.loads(stream.readline()))
+
+
+def write_rows(dataset: Path, rows: Iterable[Row], name: str = MANIFEST) -> None:
+    """Replace a whole manifest; the rows may be read from it meanwhile."""
+    write_pieces_atomic(dataset / name, (to_line(row).encode() for row in rows))
 
 
 def to_line(row: Row) -> str:

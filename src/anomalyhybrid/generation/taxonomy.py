@@ -205,6 +205,8 @@ class Turns:
         self._dealt: list[int] = []
 
     def __getitem__(self, place: int) -> int:
+        if len(self._shares) == 1:
+            return 0
         while len(self._dealt) <= place:
             count = len(self._dealt) + 1
             owed = [share * count - had for share, had in zip(self._shares, self._had, strict=True)]

@@ -325,6 +325,12 @@ class SetWriter:
         return cast(str, paths[0]), paths[1]
 
 
-def append_rows(folder: Path, rows: Sequence[Row]) -> None:
-    """Add the rows of finished images to the manifest."""
-    append_text(folder / MANIFEST, "".join(to_line(row) for row in rows))
+def append_rows(folder: Path, rows: Sequence[Row], name: str = MANIFEST) -> None:
+    """Add the rows of finished images to a manifest.
+
+    Args:
+        folder: Of the set.
+        rows: The rows.
+        name: The manifest's path in it.
+    """
+    append_text(folder / name, "".join(to_line(row) for row in rows))

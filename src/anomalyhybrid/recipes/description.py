@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -23,8 +23,12 @@ from anomalyhybrid.generation.hybrid_config import HybridConfig
 from anomalyhybrid.generation.manifest import DATASET, FORMAT, Row, read_dataset
 from anomalyhybrid.generation.rejected import read_rejected
 from anomalyhybrid.models.weights import sha256_of
+from anomalyhybrid.recipes.control import TAXONOMY
 from anomalyhybrid.recipes.job import Model
 from anomalyhybrid.recipes.sources import Sources, best_device
+
+AREAS = "areas_sha256"
+"""Entry of `dataset.json` where regions of interest are given: what their files hold."""
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -131,7 +135,7 @@ def _check_appendable(out: Path, about: dict, resume: bool) -> None:
         raise DataError(f"{out} is not finished; finish it with {again} and its own settings before adding to it")
 
 
-def addition(out: Path, about: dict, rows: Sequence[Row], description: dict) -> dict:
+def addition(out: Path, about: dict, rows: Iterable[Row], description: dict) -> dict:
     """What `dataset.json` says of images that are added to a set.
 
     Args:
@@ -191,12 +195,43 @@ def check_resumed(out: Path, before: dict, description: dict, keys: Sequence[str
     Raises:
         DataError: Names the entry that does not.
     """
+    check_same(out, before, description, keys)
+    remove_half_written(out)
+
+
+def check_same(out: Path, before: dict, description: dict, keys: Sequence[str]) -> None:
+    """As `check_resumed`, without touching a file."""
     for key in keys:
-        if before.get(key) != description[key]:
+        if before.get(key) != description.get(key):
             what = "content of the data folders" if key == "data_sha256" else key
             raise DataError(f"{out} was begun with another {what}; resume with the same settings or give another --out")
-    for path in out.rglob(".tmp-*"):
-        path.unlink(missing_ok=True)
+
+
+def check_same_set(out: Path, before: dict, description: dict) -> None:
+    """Refuse to go on with images that were begun under another configuration, model, data or content of its files.
+
+    Args:
+        out: Folder of the set.
+        before: What it says of these images.
+        description: What it would say now.
+
+    Raises:
+        DataError: Names what differs.
+    """
+    check_same(out, before, description, ("config", "model", "categories", "data", "base_set", "data_sha256"))
+    for entry, what in ((AREAS, "other content of --roi or --forbid"), (TAXONOMY, "another --taxonomy")):
+        if before.get(entry) != description.get(entry):
+            raise DataError(f"{out} was begun with {what}; put the same files back or give another --out")
+
+
+def remove_half_written(out: Path) -> None:
+    """Remove what killed processes half wrote below a folder in which no other process writes."""
+    with os.scandir(out) as entries:  # unlike rglob, no list of a folder's files, of which there may be very many
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                remove_half_written(Path(entry.path))
+            elif entry.name.startswith(".tmp-"):
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def write_description(out: Path, description: dict) -> None:

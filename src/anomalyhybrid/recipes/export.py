@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from anomalyhybrid.export.items import Groups, Tick, read_items
 from anomalyhybrid.export.records import write_imagefolder, write_webdataset
 from anomalyhybrid.export.trees import write_anomalib, write_mvtec, write_visa
 from anomalyhybrid.generation.manifest import MANIFEST, read_dataset
+from anomalyhybrid.models.weights import sha256_of
 
 _WRITERS: dict[Format, Callable[[Path, Groups, ExportConfig, Tick], None]] = {
     "mvtec": write_mvtec,
@@ -84,8 +84,8 @@ def export(
         if report is not None:
             report(done, total)
 
-    defects = sum(not item.is_good for items in groups.values() for item in items)
-    exported = Exported(defects=defects, good=total - defects, left_out=left_out, categories=tuple(groups))
+    good = sum(items.good for items in groups.values())
+    exported = Exported(defects=total - good, good=good, left_out=left_out, categories=tuple(groups))
     with new_folder(out) as making:
         _WRITERS[config.format](making, groups, config, tick)
         write_text_atomic(making / RECORD, _record(dataset, config, exported))
@@ -97,7 +97,7 @@ def _warn(groups: Groups, description: dict, announce: Callable[[str], None]) ->
         announce("warning: the set is not finished; generate --resume makes the rest of it")
     if description.get("level") == "depth":
         announce("warning: the set's depth files are not exported, only images and label masks")
-    without = [category for category, items in groups.items() if not any(item.is_good for item in items)]
+    without = [category for category, items in groups.items() if not items.good]
     if without:
         announce(
             f"warning: no good images of {', '.join(without)} in the set; tools that train on it need some "
@@ -110,7 +110,7 @@ def _record(dataset: Path, config: ExportConfig, exported: Exported) -> str:
     content = {
         "made_by": f"anomalyhybrid {__version__} export",
         "config": asdict(config),
-        "manifest_sha256": hashlib.sha256((dataset / MANIFEST).read_bytes()).hexdigest(),
+        "manifest_sha256": sha256_of(dataset / MANIFEST),
         "exported": asdict(exported),
     }
     return json.dumps(content, indent=2) + "\n"

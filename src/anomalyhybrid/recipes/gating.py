@@ -61,7 +61,7 @@ def fill_up(job: Job, write: Callable[[Iterable[tuple[str, bool, list[int]]]], N
         gate = job.pools[category].gate
         if gate is None:
             continue
-        spare, seen = job.spare_chunks(category), _Seen(job, gate, category)
+        spare, seen = job.order.spare_chunks(category), _Seen(job, gate, category)
         while seen.without_duplicates() < job.config.count:
             chunk = next(spare, None)
             if chunk is None:
@@ -76,7 +76,7 @@ class _Seen:
 
     def __init__(self, job: Job, gate: Gate, category: str) -> None:
         self.job, self.gate, self.category = job, gate, category
-        self.first = job.first_number(category)
+        self.first = job.order.first_number(category, True)
         self.last = self.first + job.config.count - 1
         self._views: dict[str, Views] = {}
         self._distinct = 0  # own images, the first, that are known to repeat none before them

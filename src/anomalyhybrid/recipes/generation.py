@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,31 +12,43 @@ from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.regions_of_interest import read_areas
 from anomalyhybrid.data.windows import spread
-from anomalyhybrid.errors import ConfigError, DataError
-from anomalyhybrid.generation.additions import description_of, descriptions
+from anomalyhybrid.errors import ConfigError
+from anomalyhybrid.generation.additions import descriptions
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, read_dataset, read_rows, write_rows
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, iter_rows, read_dataset, read_rows, write_rows
 from anomalyhybrid.generation.preview import write_preview
 from anomalyhybrid.generation.rejected import read_rejected, summarise_rejected
+from anomalyhybrid.generation.shards import Shard
 from anomalyhybrid.generation.summary import summarise
+from anomalyhybrid.generation.work_order import Chunk, WorkOrder, sort_rows
 from anomalyhybrid.generation.writer import append_rows
-from anomalyhybrid.recipes.control import TAXONOMY, controlled_sources, few_masks, taxonomy_record
+from anomalyhybrid.recipes.control import controlled_sources, few_masks, taxonomy_record
 from anomalyhybrid.recipes.description import (
+    AREAS,
     addition,
     check_beginning,
-    check_resumed,
+    check_same_set,
     describe,
     going_on,
     joined,
+    remove_half_written,
     used_backend,
     write_description,
 )
+from anomalyhybrid.recipes.evaluation.locks import locked
 from anomalyhybrid.recipes.gating import GATE, fill_up, gate_records, sorted_out, tell_missing
-from anomalyhybrid.recipes.job import Job, load_model, prepare_job
-from anomalyhybrid.recipes.sources import Announce
-
-AREAS = "areas_sha256"
-"""Entry of `dataset.json` where regions of interest are given: what their files hold."""
+from anomalyhybrid.recipes.job import Job, Model, load_model, prepare_job
+from anomalyhybrid.recipes.sharding import (
+    SUMMARY,
+    begun,
+    check_shardable,
+    missing_shards,
+    one_at_a_time,
+    put_together,
+    said_of,
+    take_over,
+)
+from anomalyhybrid.recipes.sources import Announce, Sources, condition_folder
 
 
 def generate(
@@ -49,6 +61,7 @@ def generate(
     resume: bool = False,
     append: bool = False,
     skip_unreadable: bool = False,
+    shard: Shard | None = None,
     cache: Path | None = None,
     announce: Announce,
     report: Callable[[int, int], None] | None = None,
@@ -65,34 +78,40 @@ def generate(
         append: Add to a finished set, of the same or other data, settings and model: ids go on after the highest of
             each category, and so do the random streams. With `resume`, finish such an addition. What is there stays.
         skip_unreadable: Leave unreadable images out, by name.
+        shard: Make this part alone, beside other processes with the same arguments; the last one to end puts the set
+            together, which is byte for byte what one process makes. With `resume`, also a shard that is not begun.
         cache: Folder of condition maps; the user's cache by default.
         announce: Told in words what happens.
         report: Given images done and in all.
 
     Returns:
-        The summary that `dataset.json` keeps, of the whole set.
+        The summary that `dataset.json` keeps, of the whole set; empty while other shards are not complete.
 
     Raises:
         AnomalyHybridError: Something the caller can mend.
     """
-    check_beginning(out, (MANIFEST, DATASET), resume=resume, append=append)
-    about = read_dataset(out) if resume or append else None
+    if shard is None:
+        check_beginning(out, (MANIFEST, DATASET), resume=resume, append=append)
+        if resume:
+            take_over(out)
+        about = read_dataset(out) if resume or append else None
+    else:
+        check_shardable(config, append=append)
+        about = said_of(out)
     model = load_model(run)
     sources = controlled_sources(
         data, base_set, config, skip_unreadable=skip_unreadable, cache=cache, announce=announce
     )
-    areas = read_areas(config.roi, config.forbid, sources.normals)
     make_folder(out)
-    description = describe(model, sources, config, data, base_set, out)
-    if areas:
-        description[AREAS] = areas.sha256(sources.normals)
-    description |= taxonomy_record(sources, config)
-    description[BACKEND] = used_backend(config.backend, about if resume else None).record()
-    done: set[str] = set()
+    begun_before = about if resume or shard else None
+    description = _described(model, sources, config, data, base_set, out, begun_before)
+    if shard is not None:
+        return _make_shard(shard, model, sources, config, out, cache, description, resume, announce, report)
+    done = None
     if about is not None and resume:
-        done, description = _finished(out, about, description)
+        done, description = _finished(out, about, description, config)
     elif about is not None:
-        description = addition(out, about, read_rows(out), description)
+        description = addition(out, about, iter_rows(out), description)
     job = prepare_job(model, sources, config, out, cache, description=description)
     for pool in job.pools.values():
         for text in pool.gate.says if pool.gate else ():
@@ -101,13 +120,63 @@ def generate(
     about = joined(about, description, resume=resume)
     if not resume:
         write_description(out, about)
+    done = bytearray(job.order.places) if done is None else done
     _write_chunks(job, job.chunks(), done, report)
     fill_up(job, lambda chunks: _write_chunks(job, chunks, done, None))
-    _in_work_order(job)
+    if (out / MANIFEST).is_file():
+        sort_rows(out, job.order)
     summary = _summary(out, about)
     tell_missing(summary, announce)
-    write_description(out, about | {"summary": summary})
+    write_description(out, about | {SUMMARY: summary})
     return summary
+
+
+def _described(
+    model: Model,
+    sources: Sources,
+    config: GenerateConfig,
+    data: Sequence[Path],
+    base_set: Sequence[Path],
+    out: Path,
+    begun_before: dict | None,
+) -> dict:
+    """What `dataset.json` says of images; of those that are begun with the runtime that they were begun with."""
+    description = describe(model, sources, config, data, base_set, out)
+    areas = read_areas(config.roi, config.forbid, sources.normals)
+    if areas:
+        description[AREAS] = areas.sha256(sources.normals)
+    backend = used_backend(config.backend, begun_before)
+    return description | taxonomy_record(sources, config) | {BACKEND: backend.record()}
+
+
+def _make_shard(
+    shard: Shard,
+    model: Model,
+    sources: Sources,
+    config: GenerateConfig,
+    out: Path,
+    cache: Path | None,
+    description: dict,
+    resume: bool,
+    announce: Announce,
+    report: Callable[[int, int], None] | None,
+) -> dict:
+    """Make one part of a set, and of all parts the set where this is the last (ADR-018)."""
+    order = WorkOrder(categories=sources.categories, config=config, description=description)
+    with begun(out, shard, description, resume=resume) as about:
+        if SUMMARY in about:
+            announce(f"the set in {out} is finished already")
+            return about[SUMMARY]
+        done = _kept_rows(out, order, shard.part)
+        with locked(one_at_a_time(condition_folder(cache))):
+            job = prepare_job(model, sources, config, out, cache, description=description)
+        _write_chunks(job, shard.share(order.chunks()), done, report, shard)
+        sort_rows(out, order, shard.part)
+        (out / shard.part).replace(out / shard.complete)
+    summary = put_together(out, order, shard.of, lambda: _summary(out, about))
+    if summary is None:
+        announce(f"shard {shard} is complete; {missing_shards(out, shard.of)} of {shard.of} are not yet")
+    return summary or {}
 
 
 PREVIEW = "preview.png"
@@ -189,82 +258,95 @@ def _some(records: Sequence[Record]) -> tuple[Record, ...]:
 
 def _summary(out: Path, about: dict) -> dict:
     """Figures of the whole set, with what the quality gate did where some of it was made with one."""
-    rows = read_rows(out)
-    summary = summarise(rows)
+    summary = summarise(iter_rows(out)) if (out / MANIFEST).is_file() else {}
     gated = [one for one in descriptions(about) if GATE in one]
     names = dict.fromkeys(name for one in gated for name in one["categories"])
+    if not names:
+        return summary
     asked = {n: sum(one["config"]["count"] for one in descriptions(about) if n in one["categories"]) for n in names}
-    for category, entry in summarise_rejected(rows, read_rejected(out), asked).items():
+    for category, entry in summarise_rejected(read_rows(out), read_rejected(out), asked).items():
         summary.setdefault(category, {}).update(entry)
     return summary
 
 
 def _write_chunks(
     job: Job,
-    chunks: Iterable[tuple[str, bool, list[int]]],
-    done: set[str],
+    chunks: Iterable[Chunk],
+    done: bytearray,
     report: Callable[[int, int], None] | None,
+    shard: Shard | None = None,
 ) -> None:
     """Make chunks that are not done: one is written in the background while the next is drawn on the device."""
-    total = (job.config.count + job.config.normals) * len(job.sources.categories)
-    count = 0
+    order, count = job.order, 0
+    total = order.images if shard is None else sum(len(chunk[2]) for chunk in shard.share(order.chunks()))
+    name = MANIFEST if shard is None else shard.part
 
     def keep(rows: Sequence[Row], images: int) -> None:
         nonlocal count
-        append_rows(job.folder, sorted_out(job, rows))
+        append_rows(job.folder, sorted_out(job, rows), name)
         count += images
         if report is not None:
             report(count, total)
 
     with ThreadPoolExecutor(max_workers=1) as background:
         waiting: tuple[Future[list[Row]], int] | None = None
-        for category, is_defect, indices in chunks:
-            if set(job.ids(category, is_defect, indices)) <= done:
-                keep((), len(indices))
+        for chunk in chunks:
+            if order.are_done(chunk, done):
+                keep((), len(chunk[2]))
                 continue
-            finish = job.draw(category, is_defect, indices)
+            finish = job.draw(*chunk)
             if waiting is not None:
                 keep(waiting[0].result(), waiting[1])
-            waiting = background.submit(finish), len(indices)
+            waiting = background.submit(finish), len(chunk[2])
         if waiting is not None:
             keep(waiting[0].result(), waiting[1])
 
 
-def _finished(out: Path, about: dict, description: dict) -> tuple[set[str], dict]:
-    """Ids whose files are all there; rows of others are dropped, and what a killed process half wrote.
+def _finished(out: Path, about: dict, description: dict, config: GenerateConfig) -> tuple[bytearray, dict]:
+    """Which images are all there; rows of others are dropped, and what a killed process half wrote.
 
     Of a set that was added to, only the last addition's rows are looked at.
 
     Returns:
-        ``(ids, description)``, the latter with the numbers that ids begin with where it is an addition's.
+        ``(marks, description)``: 1 at each image's place, and the description with the numbers that ids begin with
+        where it is an addition's.
 
     Raises:
         DataError: The set was begun under another configuration, model or data.
     """
-    keys = ("config", "model", "categories", "data", "base_set", "data_sha256")
     before = descriptions(about)[-1]
-    check_resumed(out, before, description, keys)
-    if before.get(AREAS) != description.get(AREAS):
-        raise DataError(
-            f"{out} was begun with other content of --roi or --forbid; put the same files back or give another --out"
-        )
-    if before.get(TAXONOMY) != description.get(TAXONOMY):
-        raise DataError(f"{out} was begun with another --taxonomy; put the same file back or give another --out")
-    rows = read_rows(out) if (out / MANIFEST).exists() else []
-    left_out = {one.id for one in read_rejected(out)}
-    rows = [row for row in rows if row.id not in left_out]
-    there = {row.id for row in rows if all((out / path).is_file() for path in (row.image, row.label_mask) if path)}
-    earlier = {row.id for row in rows if description_of(about, row) != before}
-    write_rows(out, [row for row in rows if row.id in there | earlier])
-    return there - earlier | left_out, going_on(before, description)
+    check_same_set(out, before, description)
+    remove_half_written(out)
+    description = going_on(before, description)
+    order = WorkOrder(categories=description["categories"], config=config, description=description)
+    return _kept_rows(out, order, MANIFEST), description
 
 
-def _in_work_order(job: Job) -> None:
-    """Sort the manifest by the work list, after what was there before, and drop repeated rows of redone chunks."""
-    rows = {row.id: row for row in read_rows(job.folder)}
-    ids = [image_id for chunk in job.chunks() for image_id in job.ids(*chunk)]
-    if job.config.gate == "on":  # images that replace others follow all of the first ones
-        spare = (chunk for category in job.sources.categories for chunk in job.spare_chunks(category))
-        ids = [name for name in [*ids, *(name for chunk in spare for name in job.ids(*chunk))] if name in rows]
-    own = [rows.pop(image_id) for image_id in ids]
-    write_rows(job.folder, [*rows.values(), *own])
+def _kept_rows(out: Path, order: WorkOrder, name: str) -> bytearray:
+    """Drop rows of images that are not all there or were left out, and mark the others in the work list.
+
+    Args:
+        out: Folder of the set.
+        order: The work list; rows of others stay.
+        name: The manifest's path in the folder.
+    """
+    done, left_out = bytearray(order.places), read_rejected(out)
+    gone = {one.id for one in left_out}
+    for one in left_out:
+        place = order.place_of(one)
+        if place >= 0:
+            done[place] = 1
+
+    def kept() -> Iterator[Row]:
+        for row in iter_rows(out, name) if (out / name).is_file() else ():
+            place = order.place_of(row)
+            if row.id in gone:
+                continue
+            if place >= 0 and not all((out / path).is_file() for path in (row.image, row.label_mask) if path):
+                continue
+            if place >= 0:
+                done[place] = 1
+            yield row
+
+    write_rows(out, kept(), name)
+    return done

@@ -27,7 +27,7 @@ from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.regions_of_interest import Areas, allowed_at_model_size, read_areas
 from anomalyhybrid.data.tiling import MOST_TARGETS, by_file
 from anomalyhybrid.errors import ConfigError, WeightsError
-from anomalyhybrid.generation.additions import FOLDERS, first_number
+from anomalyhybrid.generation.additions import FOLDERS
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.gate import calibrate
 from anomalyhybrid.generation.manifest import Row
@@ -36,6 +36,7 @@ from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.generation.preview import preview_cells
 from anomalyhybrid.generation.quality import LEAST_AREA
 from anomalyhybrid.generation.several import draw_defects
+from anomalyhybrid.generation.work_order import Chunk, WorkOrder
 from anomalyhybrid.generation.writer import SetWriter
 from anomalyhybrid.manipulate.symmetry import MEASURED_IMAGES, Symmetry, symmetry_of
 from anomalyhybrid.models.generator import Generator, load_generator
@@ -98,24 +99,14 @@ class Job:
     description: Mapping[str, Any] = field(default_factory=dict)
     """As `prepare_job` takes it."""
 
-    def chunks(self) -> Iterator[tuple[str, bool, list[int]]]:
-        """The work list: category, whether defects (else normals), numbers; fixed by the description."""
-        for category in self.sources.categories:
-            for is_defect, total in ((True, self.config.count), (False, self.config.normals)):
-                first = first_number(self.description, category, is_defect)
-                for start in range(first, first + total, self.config.batch_size):
-                    yield category, is_defect, list(range(start, min(start + self.config.batch_size, first + total)))
+    @property
+    def order(self) -> WorkOrder:
+        """The work list; fixed by the description."""
+        return WorkOrder(categories=self.sources.categories, config=self.config, description=self.description)
 
-    def first_number(self, category: str) -> int:
-        """Number of a category's first defect image."""
-        return first_number(self.description, category, True)
-
-    def spare_chunks(self, category: str) -> Iterator[tuple[str, bool, list[int]]]:
-        """Chunks of further defect images, with higher numbers, for those that the quality gate rejects (ADR-014)."""
-        first, size = self.first_number(category), self.config.batch_size
-        end = first + self.config.most_numbers
-        for start in range(first + self.config.count, end, size):
-            yield category, True, list(range(start, min(start + size, end)))
+    def chunks(self) -> Iterator[Chunk]:
+        """Chunks of the images asked for."""
+        return self.order.chunks()
 
     def ids(self, category: str, is_defect: bool, indices: Sequence[int]) -> list[str]:
         """Ids of a chunk's images."""

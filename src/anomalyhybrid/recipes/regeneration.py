@@ -68,7 +68,7 @@ def regenerate(dataset: Path, image_id: str, out: Path, *, announce: Announce) -
         raise DataError(f"{config.taxonomy} is not what {dataset} was made with; put the same file back")
     make_folder(out)
     job = prepare_job(model, sources, config, out, None, description=description)
-    spare = (chunk for category in job.sources.categories for chunk in job.spare_chunks(category))
+    spare = (chunk for category in job.sources.categories for chunk in job.order.spare_chunks(category))
     for category, is_defect, indices in chain(job.chunks(), spare):
         if image_id in job.ids(category, is_defect, indices):
             (row,) = job.draw(category, is_defect, indices, only=image_id)()

@@ -89,15 +89,18 @@ class Trainer:
         on_gpu = self.device.type == "cuda"
         torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
-        self.generator = generator.train().to(self.device)
-        self.discriminator = self._new_discriminator().to(self.device)
+        compiled = config.compile and on_gpu
+        layout = torch.channels_last if compiled else torch.contiguous_format  # matrix units read the former (ADR-017)
+        self.generator = generator.train().to(self.device).to(memory_format=layout)
+        self.discriminator = self._new_discriminator().to(self.device).to(memory_format=layout)
         self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._average = get_ema_multi_avg_fn(config.ema_decay)
         settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
         self._block: tuple[int, Views] | None = None
-        self.networks = self._wrap(features, compiled=config.compile and on_gpu)
+        features = None if features is None else features.to(self.device).to(memory_format=layout)
+        self.networks = self._wrap(features, compiled=compiled)
         self.probe = self._new_probe()
 
     def _new_discriminator(self) -> Discriminator:
@@ -119,8 +122,6 @@ class Trainer:
 
     def _wrap(self, features: VggFeatures | None, *, compiled: bool) -> Networks:
         generator, discriminator = self.generator, self.discriminator
-        if features is not None:
-            features = features.to(self.device)
         return Networks(
             generator=torch.compile(generator) if compiled else generator,  # pyright: ignore[reportArgumentType]
             discriminator=torch.compile(discriminator) if compiled else discriminator,  # pyright: ignore[reportArgumentType]

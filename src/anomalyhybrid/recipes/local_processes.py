@@ -1,0 +1,172 @@
+"""`generate --processes`: a set made by several processes of one machine, which share its GPUs or cores (ADR-018)."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anomalyhybrid.errors import AnomalyHybridError
+from anomalyhybrid.generation.config import GenerateConfig
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST
+from anomalyhybrid.generation.shards import Shard
+from anomalyhybrid.recipes.description import check_beginning
+from anomalyhybrid.recipes.generation import generate
+from anomalyhybrid.recipes.sharding import SUMMARY, check_shardable, said_of
+from anomalyhybrid.recipes.sources import Announce
+
+_STOPPING_S = 10.0  # that processes get to end after Ctrl-C
+
+
+def generate_in_processes(
+    processes: int,
+    run: str,
+    data: Sequence[Path],
+    out: Path,
+    *,
+    base_set: Sequence[Path] = (),
+    config: GenerateConfig,
+    resume: bool = False,
+    skip_unreadable: bool = False,
+    cache: Path | None = None,
+    announce: Announce,
+    report: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Generate a data set in several processes; it is byte for byte the one that `generate` makes.
+
+    Each process takes a GPU in turn, and its share of the threads that PyTorch would use.
+
+    Args:
+        processes: How many; each holds its own networks and images.
+        run, data, out, base_set, config, skip_unreadable, cache: As for `generate`.
+        resume: Finish a set that was begun in as many processes.
+        announce: Told in words what happens, once what several processes say alike.
+        report: Given images done and in all.
+
+    Returns:
+        The summary that `dataset.json` keeps.
+
+    Raises:
+        AnomalyHybridError: What a process raised, or that one was ended from outside; what the others made is kept.
+    """
+    check_shardable(config, append=False)
+    if not resume or SUMMARY in (said_of(out) or {}):
+        check_beginning(out, (MANIFEST, DATASET), resume=resume)
+    make = functools.partial(
+        generate, run, data, out,
+        base_set=base_set, config=config, resume=resume, skip_unreadable=skip_unreadable, cache=cache,
+    )  # fmt: skip
+    shards = [Shard(number=number, of=processes) for number in range(1, processes + 1)]
+    started = _start(make, shards)
+    try:
+        failures = _listen({reader: shard for reader, (shard, _) in started.items()}, announce, report)
+    except BaseException:
+        _end([process for _, process in started.values()])
+        raise
+    for shard, process in started.values():
+        process.join()
+        if process.exitcode and shard not in failures:
+            failures[shard] = AnomalyHybridError(
+                f"the process of shard {shard} has ended with code {process.exitcode} (negative: a signal, as where "
+                "memory runs out); what is made is kept: the same command with --resume goes on"
+            )
+    for shard in shards:
+        if shard in failures:
+            raise failures[shard]
+    return (said_of(out) or {})[SUMMARY]
+
+
+def _start(make: Callable[..., dict], shards: Sequence[Shard]) -> dict[Connection, tuple[Shard, BaseProcess]]:
+    """Start a process for each shard; what each says comes through a pipe of its own, which its end closes."""
+    context = multiprocessing.get_context("spawn")
+    threads = max(1, torch.get_num_threads() // len(shards))
+    started: dict[Connection, tuple[Shard, BaseProcess]] = {}
+    for shard in shards:
+        reader, writer = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(make, shard, threads, writer), daemon=True)
+        process.start()
+        writer.close()
+        started[reader] = (shard, process)
+    return started
+
+
+def _listen(
+    readers: dict[Connection, Shard], announce: Announce, report: Callable[[int, int], None] | None
+) -> dict[Shard, AnomalyHybridError]:
+    """Pass on what the processes say until all have ended; what failed."""
+    failures: dict[Shard, AnomalyHybridError] = {}
+    said: set[str] = set()
+    progress: dict[Shard, tuple[int, int]] = {}
+    while readers:
+        for reader in wait(list(readers)):
+            assert isinstance(reader, Connection)
+            try:
+                kind, told = reader.recv()
+            except (EOFError, OSError):  # ended, perhaps in the middle of a message
+                del readers[reader]
+                continue
+            shard = readers[reader]
+            if kind == "failed":
+                failures[shard] = told
+            elif kind == "said" and told not in said:
+                said.add(told)
+                announce(told)
+            elif kind == "done":
+                progress[shard] = told
+                if report is not None and len(progress) == shard.of:
+                    report(sum(done for done, _ in progress.values()), sum(total for _, total in progress.values()))
+    return failures
+
+
+def _end(processes: Sequence[BaseProcess]) -> None:
+    """End processes that have had Ctrl-C too; they leave whole files, and what they half wrote goes with --resume."""
+    for process in processes:
+        process.join(_STOPPING_S / len(processes))
+    for process in processes:
+        process.terminate()
+        process.join()
+
+
+def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Connection) -> None:
+    """Make one shard in a process of its own."""
+    torch.set_num_threads(threads)
+    use_gpu(shard.number - 1)
+
+    def say(kind: str, what: Any) -> None:
+        try:
+            messages.send((kind, what))
+        except BrokenPipeError:  # the process that started this one is gone
+            sys.exit(1)
+
+    try:
+        make(
+            shard=shard,
+            announce=lambda text: say("said", text),
+            report=lambda done, total: say("done", (done, total)),
+        )
+    except AnomalyHybridError as error:
+        say("failed", error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def use_gpu(number: int) -> None:
+    """Let this process see one GPU alone, before it has used any; nothing where there is none.
+
+    Args:
+        number: Of the process on its machine; GPUs are taken in turn.
+    """
+    count = torch.cuda.device_count()
+    if count:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(index) for index in range(count)]
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number % count]
