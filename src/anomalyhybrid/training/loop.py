@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,16 +91,18 @@ class Trainer:
         torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
         compiled = config.compile and on_gpu
-        layout = torch.channels_last if compiled else torch.contiguous_format  # matrix units read the former (ADR-017)
-        self.generator = generator.train().to(self.device).to(memory_format=layout)
-        self.discriminator = self._new_discriminator().to(self.device).to(memory_format=layout)
+        place: dict[str, Any] = {"device": self.device}
+        if compiled:
+            place["memory_format"] = torch.channels_last  # as matrix units read it (ADR-017)
+        self.generator = generator.train().to(**place)
+        self.discriminator = self._new_discriminator().to(**place)
         self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._average = get_ema_multi_avg_fn(config.ema_decay)
         settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
         self._block: tuple[int, Views] | None = None
-        features = None if features is None else features.to(self.device).to(memory_format=layout)
+        features = None if features is None else features.to(**place)
         self.networks = self._wrap(features, compiled=compiled)
         self.probe = self._new_probe()
 
