@@ -35,15 +35,14 @@ from anomalyhybrid.recipes.description import (
     used_backend,
     write_description,
 )
-from anomalyhybrid.recipes.evaluation.locks import locked
 from anomalyhybrid.recipes.gating import GATE, fill_up, gate_records, sorted_out, tell_missing
 from anomalyhybrid.recipes.job import Job, Model, load_model, prepare_job
 from anomalyhybrid.recipes.sharding import (
     SUMMARY,
+    after_the_first,
     begun,
     check_shardable,
     missing_shards,
-    one_at_a_time,
     put_together,
     said_of,
     take_over,
@@ -168,8 +167,11 @@ def _make_shard(
             announce(f"the set in {out} is finished already")
             return about[SUMMARY]
         done = _kept_rows(out, order, shard.part)
-        with locked(one_at_a_time(condition_folder(cache))):
-            job = prepare_job(model, sources, config, out, cache, description=description)
+        job = after_the_first(
+            out,
+            condition_folder(cache),
+            lambda: prepare_job(model, sources, config, out, cache, description=description),
+        )
         _write_chunks(job, shard.share(order.chunks()), done, report, shard)
         sort_rows(out, order, shard.part)
         (out / shard.part).replace(out / shard.complete)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from anomalyhybrid.backends.choice import BACKEND
 from anomalyhybrid.data.files import make_folder, write_pieces_atomic
@@ -19,6 +20,7 @@ from anomalyhybrid.generation.work_order import WorkOrder
 from anomalyhybrid.recipes.description import check_same_set, remove_half_written, write_description
 from anomalyhybrid.recipes.evaluation.locks import locked
 
+T = TypeVar("T")
 SUMMARY = "summary"
 _LOCK = f"{SHARDS}/set.lock"  # held while a shard is begun, or the set put together: no part appears or goes meanwhile
 _PART = re.compile(r"(?:part|complete)-(\d+)-of-(\d+)\.jsonl")
@@ -206,9 +208,21 @@ def take_over(out: Path) -> None:
         shutil.rmtree(out / SHARDS, ignore_errors=True)
 
 
-def one_at_a_time(cache: Path) -> Path:
-    """Lock of a cache of condition maps, held while a shard extracts them.
+def after_the_first(out: Path, cache: Path, prepare: Callable[[], T]) -> T:
+    """Prepare a shard, alone where no shard of the set has been prepared yet.
 
-    The first one stores the maps and the others read them: the work is done once, and all have the same maps.
+    The first one stores the condition maps and the others read them, side by side: the work is done once, and all have
+    the same maps.
+
+    Args:
+        out: Folder of the set, which holds `SHARDS`.
+        cache: Folder of condition maps; sets that use the same one take turns at it.
+        prepare: Loads images and maps.
     """
-    return make_folder(cache) / ".preparing.lock"
+    ready = out / SHARDS / "maps_are_stored"
+    with locked(make_folder(cache) / ".preparing.lock"):
+        if not ready.exists():
+            prepared = prepare()
+            ready.touch()
+            return prepared
+    return prepare()

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,18 +90,15 @@ class Trainer:
         torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
         compiled = config.compile and on_gpu
-        place: dict[str, Any] = {"device": self.device}
-        if compiled:
-            place["memory_format"] = torch.channels_last  # as matrix units read it (ADR-017)
-        self.generator = generator.train().to(**place)
-        self.discriminator = self._new_discriminator().to(**place)
+        self.generator = generator.train().to(self.device)
+        self.discriminator = self._new_discriminator().to(self.device)
         self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         self._average = get_ema_multi_avg_fn(config.ema_decay)
         settings = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": on_gpu}
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
         self._block: tuple[int, Views] | None = None
-        features = None if features is None else features.to(**place)
+        features = None if features is None else features.to(self.device)
         self.networks = self._wrap(features, compiled=compiled)
         self.probe = self._new_probe()
 
