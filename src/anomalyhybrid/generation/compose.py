@@ -170,14 +170,31 @@ def compose(
     shown = torch.ones(()) if inner is None or drawn is not None else _faded(region, inner)
     label_mask = (region[0, 0] * (shown > LEAST_FADED)).numpy() > 0
     if composition == "full":
-        pixels = from_rgb_float(_as_rgb(generated), target)
-    else:
-        feather = max(1, round(FEATHER * min(height, width) / region_mask.shape[-1]))
-        mixed = torch.lerp(native_tensor(target) if under is None else under, generated, soft_alpha(region, feather))
-        if opacity < 1 or shown.ndim:
-            mixed = torch.lerp(native_tensor(target), mixed, opacity * shown)
-        pixels = np.where(_expand(label_mask, target), from_rgb_float(_as_rgb(mixed), target), target)
+        return _measured(target, from_rgb_float(_as_rgb(generated), target), label_mask)
+    feather = max(1, round(FEATHER * min(height, width) / region_mask.shape[-1]))
+    rows, columns = _box(label_mask, feather + 1)  # nothing changes elsewhere, nor depends on what lies beyond
+    below = native_tensor(target[rows, columns])
+    mixed = torch.lerp(
+        below if under is None else under[..., rows, columns],
+        generated[..., rows, columns],
+        soft_alpha(region[..., rows, columns], feather),
+    )
+    if opacity < 1 or shown.ndim:
+        mixed = torch.lerp(below, mixed, opacity * (shown[rows, columns] if shown.ndim else shown))
+    pixels = target.copy()
+    part = from_rgb_float(_as_rgb(mixed), target[rows, columns])
+    np.copyto(pixels[rows, columns], part, where=_expand(label_mask[rows, columns], target))
     return _measured(target, pixels, label_mask)
+
+
+def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a mask, bool (H, W), and a margin; the first ones where it is empty."""
+    sides = []
+    for axis in (1, 0):
+        covered = np.flatnonzero(mask.any(axis=axis))
+        first, last = (int(covered[0]), int(covered[-1])) if len(covered) else (0, 0)
+        sides.append(slice(max(0, first - margin), last + 1 + margin))
+    return sides[0], sides[1]
 
 
 def _faded(region: Tensor, inner: Borders) -> Tensor:
@@ -219,12 +236,14 @@ def joined(target: np.ndarray, parts: Sequence[Composed]) -> Composed:
 
 
 def _measured(target: np.ndarray, pixels: np.ndarray, label_mask: np.ndarray) -> Composed:
-    change = np.abs(to_rgb_u8(pixels).astype(np.int16) - to_rgb_u8(target)).mean(axis=2)
+    where = _box(label_mask, 0)
+    inside = label_mask[where]
+    change = np.abs(to_rgb_u8(pixels[where]).astype(np.int16) - to_rgb_u8(target[where])).mean(axis=2)
     return Composed(
         pixels=pixels,
         label_mask=label_mask,
         changed_outside=_changed_outside(target, pixels, label_mask),
-        change_inside=float(change[label_mask].mean()) if label_mask.any() else 0.0,
+        change_inside=float(change[inside].mean()) if inside.any() else 0.0,
     )
 
 
@@ -232,7 +251,8 @@ def _changed_outside(target: np.ndarray, pixels: np.ndarray, label_mask: np.ndar
     """Count pixels outside a mask that differ, a few rows at a time."""
     count = 0
     for rows in strips(len(target)):
-        differs = (pixels[rows] != target[rows]).reshape(*label_mask[rows].shape, -1).any(axis=2)
+        unequal = pixels[rows] != target[rows]
+        differs = unequal if unequal.ndim == 2 else np.logical_or.reduce([*np.moveaxis(unequal, 2, 0)])
         count += int((differs & ~label_mask[rows]).sum())
     return count
 
