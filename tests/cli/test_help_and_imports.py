@@ -20,6 +20,8 @@ _COMMANDS = (
     "generate",
     "regenerate",
     "validate",
+    "report",
+    "select",
     "export",
     "evaluate",
     "demo",

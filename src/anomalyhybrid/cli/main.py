@@ -16,6 +16,7 @@ from anomalyhybrid.cli.export import export
 from anomalyhybrid.cli.export_model import export_model
 from anomalyhybrid.cli.generate import generate, other_defaults
 from anomalyhybrid.cli.report import report
+from anomalyhybrid.cli.select import select
 from anomalyhybrid.cli.settings import check_settings, read_yaml, recorded_settings
 from anomalyhybrid.cli.validate import validate
 from anomalyhybrid.data.new_folder import making_folder
@@ -99,6 +100,7 @@ def make_app() -> App:
         generate,
         commands.regenerate,
         report,
+        select,
         export,
         export_model,
         commands.evaluate,

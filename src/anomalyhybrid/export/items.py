@@ -153,8 +153,8 @@ def read_items(dataset: Path, *, include_rejected: bool) -> tuple[dict[str, Item
                 problems.append(str(error))
     if not kept:
         reason = f"all {total} images are rejected; --all takes them" if total else "its manifest is empty"
-        raise DataError(f"{dataset} holds nothing to export: {reason}")
-    raise_problems(f"{dataset} cannot be exported; put the files back, or finish it with generate --resume:", problems)
+        raise DataError(f"{dataset} holds nothing to take: {reason}")
+    raise_problems(f"{dataset} is not whole; put the files back, or finish it with generate --resume:", problems)
     return groups, total - kept
 
 

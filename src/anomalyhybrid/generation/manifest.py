@@ -14,6 +14,8 @@ from anomalyhybrid.errors import DataError
 MANIFEST = "manifest.jsonl"
 DATASET = "dataset.json"
 FORMAT = 1
+SELECTED = "selected"
+"""Entry of `dataset.json` of a set that was chosen from another one: from which and how, the latest choice last."""
 
 _OPTIONAL = (
     "reference_class", "target_class", "change_from_reference", "severity", "defects_asked", "parts", "window", "gate",

@@ -12,6 +12,7 @@ from anomalyhybrid.generation.additions import FIRST, descriptions
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
 from anomalyhybrid.generation.hybrid_config import HybridConfig
+from anomalyhybrid.generation.manifest import SELECTED
 
 _LONGEST = 200  # of a value that is shown; longer ones are lists of hashes
 _NOT_SHOWN = ("licence", "generator")  # said apart; the network's layout
@@ -82,6 +83,10 @@ def _lines(description: Mapping[str, Any], about: Mapping[str, Any]) -> list[tup
         (f"content of {key.removesuffix('_sha256')}", f"sha256 {value}")
         for key, value in description.items()
         if key.endswith("_sha256") and value
+    ]
+    lines += [
+        ("selected", f"{one['count']} of each category of {_name(one['from'])}, types as {one['types']}")
+        for one in description.get(SELECTED, ())
     ]
     lines += [(f"depth: {key}", _text(value)) for key, value in mapping(description.get("depth")).items()]
     return [(name, value) for name, value in lines if len(value) <= _LONGEST or name.startswith("settings")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from anomalyhybrid.data.drawn_masks import DrawnMask
@@ -269,8 +270,9 @@ class SetWriter:
             return list(threads.map(lambda p: self._write_normal(drawn, p, indices[p]), positions))
 
     def _threads(self, targets: Sequence[Tensor]) -> ThreadPoolExecutor:
-        """Threads that write images, as many as these targets' sizes allow."""
-        return ThreadPoolExecutor(at_a_time(self.normals[int(target)].path for target in targets))
+        """Threads that write images, as many as these targets' sizes allow and PyTorch may use (its share of cores)."""
+        paths = (self.normals[int(target)].path for target in targets)
+        return ThreadPoolExecutor(at_a_time(paths, torch.get_num_threads()))
 
     def _write_normal(self, drawn: RedrawnNormals, position: int, index: int) -> Row:
         target = self.normals[int(drawn.target_index[position])]

@@ -20,7 +20,7 @@ from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.additions import APPENDED, FIRST, FOLDERS, descriptions, next_numbers
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.hybrid_config import HybridConfig
-from anomalyhybrid.generation.manifest import DATASET, FORMAT, Row, read_dataset
+from anomalyhybrid.generation.manifest import DATASET, FORMAT, SELECTED, Row, read_dataset
 from anomalyhybrid.generation.rejected import read_rejected
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.control import TAXONOMY
@@ -119,8 +119,14 @@ def check_beginning(out: Path, names: Sequence[str], *, resume: bool, append: bo
     if (resume or append) and not (out / DATASET).exists():
         what = "resume" if resume else "append to"
         raise DataError(f"{out} holds no set to {what}; start without --{'resume' if resume else 'append'}")
+    about = read_dataset(out) if resume or append else {}
+    if SELECTED in about:
+        raise DataError(
+            f"{out} is a selection, of which nothing is missing and to which nothing is added; add to the set that it "
+            f"comes from ({about[SELECTED][-1]['from']}) and select again"
+        )
     if append:
-        _check_appendable(out, read_dataset(out), resume)
+        _check_appendable(out, about, resume)
 
 
 def _check_appendable(out: Path, about: dict, resume: bool) -> None:

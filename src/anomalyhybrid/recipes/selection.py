@@ -28,11 +28,18 @@ from anomalyhybrid.generation.additions import APPENDED, descriptions
 from anomalyhybrid.generation.contents import other_files
 from anomalyhybrid.generation.depth_rows import DEPTH_ROWS, read_depth_rows, summarise_depth, write_depth_rows
 from anomalyhybrid.generation.gate_features import Eyes
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, iter_rows, read_dataset, read_rows, write_rows
+from anomalyhybrid.generation.manifest import (
+    DATASET,
+    MANIFEST,
+    SELECTED,
+    iter_rows,
+    read_dataset,
+    read_rows,
+    write_rows,
+)
 from anomalyhybrid.generation.summary import summarise
 from anomalyhybrid.generation.variety import (
     GROUPS,
-    SELECTED,
     Shares,
     comparable,
     looks,
@@ -184,19 +191,22 @@ def _chosen(
     items: Items, places: Sequence[int], count: int, types: Shares, size: int, tick: Callable[[], None]
 ) -> set[int]:
     """Places of the chosen defects of a category."""
-    eyes, names, parts = unscaled_eyes(), [], []
-    waiting = items.at(places)
+    eyes, waiting = unscaled_eyes(), items.at(places)
+    names: list[str] = []
+    origins: list[str | None] = []
+    parts: list[tuple[Tensor, ...]] = []
     while batch := list(islice(waiting, _TOGETHER)):
         names += [item.row.defect for item in batch]
+        origins += [item.row.structure for item in batch]
         parts.append(_measured(batch, size, eyes))
         for _ in batch:
             tick()
-    features = comparable([torch.cat(group) for group in zip(*parts, strict=True)])
+    features = comparable([torch.cat(group) for group in zip(*parts, strict=True)], origins)
     return {places[number] for number in most_varied(features, names, quotas(Counter(names), count, types))}
 
 
 def _measured(batch: Sequence[Item], size: int, eyes: Eyes) -> tuple[Tensor, ...]:
-    """Measures of some defects, a tensor (B, D) for each of `GROUPS`."""
+    """Measures of some defects, a tensor (B, D) for each of `GROUPS` but the last."""
     with ThreadPoolExecutor(at_a_time(item.image for item in batch)) as threads:
         pictures, regions, outlines = zip(*threads.map(lambda item: _seen(item, size), batch), strict=True)
     return (*looks(np.stack(pictures), np.stack(regions), eyes), torch.tensor(outlines))
