@@ -171,6 +171,7 @@ def test_pair_files(tmp_path: Path) -> None:
         ("reference,target\na,\n", "line 2: reference or target is empty"),
         ("reference,target\na,b,c\n", "line 2: more cells"),
         ("reference,target,decoder\na,b,unet\n", "decoder is 'unet'"),
+        (f"reference,target\n{'a' * 200000},b\n", "line 2 is no CSV row"),
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=words):

@@ -147,9 +147,9 @@ def _pil_pixels(image: Image.Image) -> np.ndarray:
         return np.asarray(image)
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         return np.asarray(image.convert("RGBA"))
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
-    return np.asarray(image.convert("RGB"))
+    if image.mode in ("L", "RGB"):
+        return np.asarray(image)
+    return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
 
 
 def _decode_cv2(content: bytes) -> np.ndarray:

@@ -78,7 +78,7 @@ KINDS: dict[str, _Kind] = {
     "aspect_mix": _Kind(
         "warning",
         "images of another aspect than the commonest size",
-        "crop them alike: all are squeezed to one square, some then more than others",
+        "crop them alike: training squeezes all to one square, some then more than others",
     ),
     "colour_mix": _Kind(
         "warning", "grey and colour images are mixed", "keep them apart, or save all as one of the two"

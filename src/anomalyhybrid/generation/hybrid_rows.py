@@ -60,13 +60,16 @@ def read_pairs(path: Path) -> list[ListedPair]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as UTF-8 text ({error}); give a CSV 'reference,target'") from error
     reader = csv.DictReader(io.StringIO(text), skipinitialspace=True, restkey="more", restval="")
-    columns = [name.strip() for name in reader.fieldnames or ()]
+    try:
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        lines = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num + 1} is no CSV row ({error}); mend it") from error
     if set(columns) - set(_COLUMNS) or not {"reference", "target"} <= set(columns):
         raise DataError(f"{path} has the columns {columns}; they must be reference,target or reference,target,decoder")
-    reader.fieldnames = columns
     listed, problems = [], []
-    for row in reader:
-        line, cells = reader.line_num, {name: (row[name] or "").strip() for name in columns}
+    for line, row in lines:
+        cells = {name: (row[key] or "").strip() for name, key in zip(columns, reader.fieldnames or (), strict=True)}
         decoder = cells.get("decoder", "")
         if "more" in row:
             problems.append(f"line {line}: more cells than columns; put paths with commas in quotes")

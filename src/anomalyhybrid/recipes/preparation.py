@@ -76,7 +76,10 @@ class Survey:
             found.append(f"{small} images are smaller than the model's {size} px and get enlarged; see --size")
         squeezed = sum(count for sides, count in self.sizes.items() if max(sides) > _SQUEEZED * min(sides))
         if squeezed:
-            found.append(f"{squeezed} images are far from square and get squeezed; crop them where you can")
+            found.append(
+                f"{squeezed} images are far from square: training squeezes them, generation looks at windows of them "
+                "(--window); crop them where you can"
+            )
         return found
 
 
