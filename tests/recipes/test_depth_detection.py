@@ -36,11 +36,11 @@ def samples(count: int, seed: int) -> DepthSamples:
 
 def test_three_rows_of_two_detectors() -> None:
     test = samples(10, 1)
-    config = SegmenterConfig(size=SIZE, epochs=5, samples_per_epoch=32, batch_size=4, width=4, learning_rate=3e-3)
+    config = SegmenterConfig(size=SIZE, epochs=10, samples_per_epoch=32, batch_size=4, width=4, learning_rate=3e-3)
     found = detect_with_depth(samples(16, 0), test, config, method="ours", category="part", notes=("a note",))
     assert [row.method for row in found.rows] == [f"ours, {name}" for name in MODALITIES]
     color, depth, both = found.rows
-    assert depth.figures["pixel_auroc"] > 0.9 > color.figures["pixel_auroc"]
+    assert depth.figures["pixel_auroc"] > 0.95 > color.figures["pixel_auroc"]  # four seeds: 1.00; 0.63 to 0.87
     assert color.samples == {
         "good training images": 8,
         "defective training images": 8,
