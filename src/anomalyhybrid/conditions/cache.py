@@ -8,7 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -27,15 +27,6 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _log = logging.getLogger(__name__)
 
 ImageU8 = NDArray[np.uint8]
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Images whose map has to be extracted, with their places in the result."""
-
-    places: list[int] = field(default_factory=list)
-    images: list[ImageU8] = field(default_factory=list)
-    paths: list[Path | None] = field(default_factory=list)
 
 
 class ConditionCache:
@@ -102,24 +93,18 @@ class ConditionCache:
     def _maps(
         self, squares: Iterable[ImageU8], extractors: Sequence[EdgeExtractor | DepthExtractor], size: int
     ) -> list[list[ImageU8]]:
-        """Give, for each extractor, the maps of all images in order."""
+        """Give, for each extractor, the maps of all images in order.
+
+        Images go through an extractor in the same batches whatever is known of them: a map's last bits depend on its
+        batch, and a killed run, or another process, shall store the same maps.
+        """
         results: list[list[ImageU8]] = [[] for _ in extractors]
-        pending = [_Pending() for _ in extractors]
-        for place, image in enumerate(squares):
-            key = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
-            for result, waiting, extractor in zip(results, pending, extractors, strict=True):
-                path = self._path(key, extractor.name, size)
-                known = None if path is None else _read_map(path, size)
-                result.append(image[..., 0] if known is None else known)
-                if known is not None:
-                    continue
-                waiting.places.append(place)
-                waiting.images.append(image)
-                waiting.paths.append(path)
-                if len(waiting.images) == self._batch:
-                    _extract_pending(waiting, extractor, result)
-        for result, waiting, extractor in zip(results, pending, extractors, strict=True):
-            _extract_pending(waiting, extractor, result)
+        left = iter(squares)
+        while batch := list(islice(left, self._batch)):
+            keys = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in batch]
+            for result, extractor in zip(results, extractors, strict=True):
+                paths = [self._path(key, extractor.name, size) for key in keys]
+                result += _batch_of_maps(batch, paths, extractor, size)
         return results
 
     def _path(self, key: str, name: str, size: int) -> Path | None:
@@ -130,20 +115,21 @@ class ConditionCache:
         return self._folder / f"{safe}-{size}" / key[:2] / f"{key}.png"
 
 
-def _extract_pending(waiting: _Pending, extractor: Callable[[Tensor], Tensor], result: list[ImageU8]) -> None:
-    """Extract what waits, put it into the result and the files, and empty the list."""
-    if not waiting.images:
-        return
-    stacked = torch.from_numpy(np.stack(waiting.images)).permute(0, 3, 1, 2)
+def _batch_of_maps(
+    images: Sequence[ImageU8], paths: Sequence[Path | None], extractor: Callable[[Tensor], Tensor], size: int
+) -> list[ImageU8]:
+    """Maps of a batch: known ones from their files; where one is missing all are extracted, and it is stored."""
+    known = [None if path is None else _read_map(path, size) for path in paths]
+    if all(map_u8 is not None for map_u8 in known):
+        return [map_u8 for map_u8 in known if map_u8 is not None]
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     maps = extractor(stacked.float().div(127.5).sub(1.0)).detach().float().cpu()
-    maps_u8 = maps.mul(255.0).round().clamp(0, 255).byte().numpy()[:, 0]
-    for place, path, map_u8 in zip(waiting.places, waiting.paths, maps_u8, strict=True):
-        result[place] = map_u8
-        if path is not None:
-            _write_map(path, map_u8)
-    waiting.places.clear()
-    waiting.images.clear()
-    waiting.paths.clear()
+    extracted = maps.mul(255.0).round().clamp(0, 255).byte().numpy()[:, 0]
+    maps_u8 = [new if old is None else old for old, new in zip(known, extracted, strict=True)]
+    for path, old, new in zip(paths, known, maps_u8, strict=True):
+        if old is None and path is not None:
+            _write_map(path, new)
+    return maps_u8
 
 
 def _square(image: ImageU8, size: int) -> ImageU8:

@@ -13,7 +13,7 @@ from anomalyhybrid.ops.warp import identity_grid
 
 
 def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow a mask by `radius` pixels (square structuring element); 0 returns it unchanged."""
+    """Grow a mask, values >= 0, by `radius` pixels (square structuring element); 0 returns it unchanged."""
     if radius <= 0:
         return mask
     if mask.is_cuda:  # few kernels to start there; on a CPU pooling takes 30 times as long as shifted copies
@@ -41,7 +41,7 @@ def erode(mask: Tensor, radius: int) -> Tensor:
 
 def blur(image: Tensor, sigma: float) -> Tensor:
     """Gaussian blur with replicated borders; sigma in pixels, 0 returns the image unchanged."""
-    if sigma <= 0:
+    if sigma <= 0 or not image.numel():
         return image
     radius = max(1, round(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
