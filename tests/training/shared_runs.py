@@ -48,9 +48,14 @@ def doubled(value):
 
 
 def exact(trainer: Trainer) -> Trainer:
-    """Train in double precision, where rounding hides no mistake (ADR-019); journal rows are not rounded."""
+    """Train in double precision, where rounding hides no mistake (ADR-019); journal rows are not rounded.
+
+    Processes begin with other weights than the main one, as they might: it is for training to make them equal.
+    """
     for module in (trainer.generator, trainer.discriminator, trainer.averaged_generator):
         module.double()
+        for parameter in module.parameters():
+            parameter.data += 0.01 * trainer.processes.rank
     views = trainer._views
     trainer._views = lambda step: doubled(views(step))  # type: ignore[method-assign]
     trainer._row = lambda step, values, *_: {name: float(value) for name, value in values.items()} | {"step": step}

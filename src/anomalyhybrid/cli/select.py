@@ -19,8 +19,9 @@ def select(
 ) -> None:
     """Choose the defects of a generated set that differ most from each other; the set stays as it is.
 
-    They are compared by what they look like, their colour, size, place and shape. Good images are all kept, rejected
-    ones never chosen. The result is a set like any other, but nothing is added to it: add to the set it comes from.
+    They are compared by look, colour, size, place, shape, and what gave them their structure. Good images are all
+    kept, rejected ones never chosen. The result is a set like any other, but nothing is added to it: add to the set it
+    comes from.
 
     Args:
         dataset: Folder of the generated set.

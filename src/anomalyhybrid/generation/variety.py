@@ -1,4 +1,4 @@
-"""Which defects of a set differ most from each other: what they look like, their size, place and shape (ADR-020)."""
+"""Which defects differ most: in look, colour, size, place, shape, and in where their structure is from (ADR-020)."""
 
 from __future__ import annotations
 
