@@ -184,7 +184,15 @@ def test_what_cannot_be_selected_from(
     with pytest.raises(ConfigError, match="set, equal"):
         select(nuts, out, count=2, types="same")  # type: ignore[arg-type]
     assert "no dataset.json" in _fails(capsys, dummy_folder(), "--count", 1, "--out", out)
-    assert "does not exist" in _fails(capsys, tmp_path / "nowhere", "--count", 1, "--out", out)
+    for given, what in ((tmp_path / "nowhere", "does not exist"), (nuts / "dataset.json", "is a file")):
+        assert f"{what}; give the folder of a generated set" in _fails(capsys, given, "--count", 1, "--out", out)
+    whole = _about(nuts)
+    for lacking in ({name: value for name, value in whole.items() if name != "model"}, whole | {"appended": [{}]}):
+        (nuts / "dataset.json").write_text(json.dumps(lacking))
+        assert "dataset.json lacks model" in _fails(capsys, nuts, "--count", 1, "--out", out)
+    (nuts / "dataset.json").write_text("[]")
+    assert "has format None" in _fails(capsys, nuts, "--count", 1, "--out", out)
+    (nuts / "dataset.json").write_text(json.dumps(whole))
     _change(nuts, kind="hybrids")
     assert "hybrids" in _fails(capsys, nuts, "--count", 1, "--out", out)
     about = {name: value for name, value in _about(nuts).items() if name not in ("kind", "summary")}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +21,15 @@ import pytest
 from set_files import contents, file_set, rows_of
 
 from anomalyhybrid.cli.main import main
+from anomalyhybrid.cli.shards import chosen_shard
+from anomalyhybrid.data import locks
+from anomalyhybrid.data.locks import locked
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, iter_rows, write_rows
 from anomalyhybrid.generation.shards import SHARDS, Shard, shard_of_environment
 from anomalyhybrid.generation.work_order import WorkOrder, sort_rows
-from anomalyhybrid.recipes import sharding
-from anomalyhybrid.recipes.evaluation.locks import locked
+from anomalyhybrid.recipes import generation, local_processes, sharding
 from anomalyhybrid.recipes.generation import generate
 from anomalyhybrid.recipes.local_processes import generate_in_processes
 
@@ -40,7 +46,10 @@ class StoppedError(Exception):
 def make(tiny_run: Path, products: Path, maps_cache: Path) -> Make:
     """Make the set of these tests or a shard of it: ``make(out, "2/4", resume=True)``; its summary."""
 
-    def run(out: Path, shard: str = "", *, resume: bool = False, report=None, append=False, **changes: object) -> dict:
+    def run(
+        out: Path, shard: str = "", *, resume: bool = False, report=None, append=False, announce=lambda text: None,
+        **changes: object,
+    ) -> dict:  # fmt: skip
         return generate(
             str(tiny_run),
             [products],
@@ -51,7 +60,7 @@ def make(tiny_run: Path, products: Path, maps_cache: Path) -> Make:
             append=append,
             shard=Shard.parse(shard) if shard else None,
             cache=maps_cache / "conditions",
-            announce=lambda text: None,
+            announce=announce,
             report=report,
         )
 
@@ -184,6 +193,21 @@ def test_ctrl_c_ends_all_processes_and_a_restart_finishes(
     assert "Traceback" not in told
     assert main([*words, "--resume"]) == 0
     assert contents(out) == whole
+
+
+def test_ctrl_c_while_a_process_starts_ends_it_without_a_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as in the background of a shell
+    started: dict = {}
+    try:
+        local_processes._start(functools.partial(time.sleep, 60), [Shard(number=1, of=1)], started)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    ((_, process),) = started.values()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_killed_processes_are_finished_by_a_restart(
@@ -347,9 +371,11 @@ def test_wrong_flags_exit_with_2(
 def test_torchrun_says_which_shard() -> None:
     told = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
     assert shard_of_environment(told) == (Shard(number=6, of=8), 1)
-    assert shard_of_environment({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}) is None
-    assert shard_of_environment({"RANK": "1", "WORLD_SIZE": "2"}) is None
-    with pytest.raises(ConfigError, match="RANK=x"):
+    assert shard_of_environment({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}) == (Shard(number=1, of=1), 0)
+    assert shard_of_environment({}) is None
+    with pytest.raises(ConfigError, match="LOCAL_RANK is not set; start several processes with torchrun"):
+        shard_of_environment({"RANK": "1", "WORLD_SIZE": "2"})
+    with pytest.raises(ConfigError, match="RANK is 'x' in the environment"):
         shard_of_environment(told | {"RANK": "x"})
 
 
@@ -366,6 +392,176 @@ def test_under_torchrun_each_process_takes_its_part(
     assert "made shard 2/2" in told
     assert "generated set" in told
     assert contents(tmp_path / "set") == whole
+
+
+def test_a_single_process_under_torchrun(
+    tmp_path: Path, make: Make, whole: dict[str, bytes], tiny_run: Path, products: Path, maps_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    words = [*_words(tmp_path / "set", tiny_run, products, maps_cache), "--resume"]
+    assert main(words) == 0, "--resume begins a set too, as for each of several"
+    assert contents(tmp_path / "set") == whole
+    assert main(words) == 0
+    alone, own = (None, 1), Shard(number=1, of=1)
+    assert chosen_shard("", 1, "local", {"--append": False}) == (own, 1)
+    assert chosen_shard("", 1, "local", {"--append": True}) == chosen_shard("", 1, "global", {}) == alone
+    assert chosen_shard("", 1, "local", {}, gate=True) == alone
+    assert chosen_shard("2/3", 1, "local", {}) == (Shard(number=2, of=3), 1)
+
+
+# Several at the same moment, and what they leave
+
+
+def test_parts_that_a_kill_left_beside_a_finished_set_are_not_its_additions(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, added = tmp_path / "set", {"append": True, "seed": 7, "count": 3, "normals": 1}
+
+    def stop(out: Path) -> None:
+        raise StoppedError
+
+    make(out, "1/2")
+    with monkeypatch.context() as patch:
+        patch.setattr(sharding, "_remove_shards", stop)
+        with pytest.raises(StoppedError):
+            make(out, "2/2")
+    parts = contents(out / SHARDS)
+    with pytest.raises(StoppedError):
+        make(out, report=_stop_after(2), **added)
+    assert not (out / SHARDS).exists()
+    for name, content in parts.items():  # as an earlier version left them
+        (out / SHARDS).mkdir(exist_ok=True)
+        (out / SHARDS / name).write_bytes(content)
+    before = rows_of(out)
+    with pytest.raises(DataError, match=r"added to in one process; finish it with --append --resume"):
+        make(out, "1/2", resume=True)
+    for name, content in parts.items():
+        (out / SHARDS).mkdir(exist_ok=True)
+        (out / SHARDS / name).write_bytes(content)
+    make(out, resume=True, **added)
+    rows = rows_of(out)
+    assert rows[: len(before)] == before
+    assert len({(row["id"], row["label_mask"]) for row in rows}) == len(rows) == IMAGES + 8
+    assert not (out / SHARDS).exists()
+
+
+def test_a_finished_set_is_looked_at(tmp_path: Path, make: Make, whole: dict[str, bytes]) -> None:
+    out = tmp_path / "set"
+    make(out)
+    assert make(out, "1/2", resume=True) == json.loads(whole[DATASET])["summary"]
+    with pytest.raises(DataError, match="begun with another config"):
+        make(out, "1/2", resume=True, seed=1)
+    (out / rows_of(out)[0]["image"]).unlink()
+    with pytest.raises(DataError, match=f"finished, but 1 of {IMAGES} images lack a file .*--resume alone"):
+        make(out, "2/2", resume=True)
+    make(out, resume=True)
+    assert contents(out) == whole
+    about = json.loads(whole[DATASET])
+    (out / DATASET).write_text(json.dumps(about | {"selected": [{"from": "another"}]}))
+    with pytest.raises(DataError, match="is a selection"):
+        make(out, "2/2", resume=True)
+
+
+def _meeting() -> Callable[[], int]:
+    """A place that its first visitor leaves when a second comes, or after a moment; how many have come by then."""
+    came, second = [], threading.Event()
+
+    def meet() -> int:
+        came.append(True)
+        if len(came) > 1:
+            second.set()
+        second.wait(0.3)
+        return len(came)
+
+    return meet
+
+
+def _at_once(*calls: Callable[[], object]) -> list[object]:
+    """What each returns or raises, in threads of their own; the file locks keep these apart too."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        waiting = [threads.submit(call) for call in calls]
+        return [one.exception() or one.result() for one in waiting]
+
+
+def test_shards_of_two_numbers_do_not_begin_one_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check, meet = sharding._check_kind, _meeting()
+    description = {"format": 1, "versions": {}, "backend": {}}
+
+    def slow(*given: object) -> None:
+        check(*given)  # type: ignore[arg-type]
+        meet()
+
+    def begin(text: str) -> str:
+        with sharding.held_shard(tmp_path, Shard.parse(text), description, resume=False):
+            return text
+
+    monkeypatch.setattr(sharding, "_check_kind", slow)
+    done = _at_once(lambda: begin("1/2"), lambda: begin("1/3"))
+    assert sorted(isinstance(one, DataError) for one in done) == [False, True], done
+    assert len(list((tmp_path / SHARDS).glob("part-*.jsonl"))) == 1
+
+
+def test_two_that_are_done_at_once_put_the_set_together_once(
+    tmp_path: Path, make: Make, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, meet, found = tmp_path / "set", _meeting(), []
+    with monkeypatch.context() as patch:
+        patch.setattr(generation, "put_together", lambda *_: None)
+        assert [make(out, "1/2"), make(out, "2/2")] == [{}, {}]
+    order = WorkOrder(categories=("capsule", "nut"), config=GenerateConfig(**SETTINGS), description={})
+
+    def summarise() -> dict:
+        found.append(meet())
+        return json.loads(whole[DATASET])["summary"]
+
+    one, two = _at_once(*[lambda: sharding.put_together(out, order, 2, summarise)] * 2)
+    assert one == two == json.loads(whole[DATASET])["summary"]
+    assert found == [1]
+    assert contents(out) == whole
+
+
+def test_the_first_shard_is_prepared_alone(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare, meet, found = generation.prepare_job, _meeting(), []
+
+    def slow(*given: object, **settings: object) -> object:
+        found.append(meet())
+        return prepare(*given, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generation, "prepare_job", slow)
+    done = _at_once(*(lambda text=text: make(tmp_path / "set", text) for text in ("1/3", "2/3")))
+    assert found == [1, 2], done
+    assert done == [{}, {}]
+
+
+def test_the_lock_of_a_set_is_removed_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+    (tmp_path / SHARDS).mkdir()
+    for name in ("part-1-of-2.jsonl", "part-1-of-2.lock", "set.lock", "maps_are_stored"):
+        (tmp_path / SHARDS / name).touch()
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, **_: left.extend(path.name for path in folder.iterdir()))
+    sharding._remove_shards(tmp_path)
+    assert left == ["set.lock"]
+
+
+def test_what_is_said_when_others_have_put_the_set_together(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    make(tmp_path / "set", "1/3", announce=said.append)
+    assert said[-1] == "shard 1/3 is complete; 2 of 3 are not yet"
+    monkeypatch.setattr(generation, "put_together", lambda out, *_: sharding._remove_shards(out))
+    make(tmp_path / "set", "2/3", announce=said.append)
+    assert said[-1] == "shard 2/3 is complete"
+
+
+def test_without_file_locks_no_shards(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "set", "1/2")
+    monkeypatch.setattr(locks, "fcntl", None)
+    for shard in ("2/2", ""):
+        with pytest.raises(ConfigError, match="no file locks"):
+            make(tmp_path / "set", shard, resume=True)
 
 
 # The work list

@@ -10,6 +10,7 @@ import pytest
 import torch
 from evaluation_trees import TINY, split_of, widget
 
+from anomalyhybrid.data.locks import locked
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.evaluation.results import Row, UsedNetwork
 from anomalyhybrid.evaluation.samples import GOOD_KIND
@@ -21,7 +22,6 @@ from anomalyhybrid.recipes.evaluation.evidence import (
     sheet_of,
     write_evidence,
 )
-from anomalyhybrid.recipes.evaluation.locks import locked
 from anomalyhybrid.recipes.evaluation.methods import MadeSet
 from anomalyhybrid.recipes.evaluation.rows import RowStore, Task, fingerprints
 from anomalyhybrid.recipes.evaluation.run import options_of

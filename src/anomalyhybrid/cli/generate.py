@@ -157,7 +157,7 @@ def generate(
     _check_preview(preview, mode, {"--resume": resume, "--append": append, "--overwrite": overwrite})
     _check_append(append, overwrite, mode)
     given_flags = {"--preview": bool(preview), "--append": append, "--overwrite": overwrite}
-    own, at_once = chosen_shard(shard, processes, mode, given_flags)
+    own, at_once = chosen_shard(shard, processes, mode, given_flags, gate=settings.gate == "on")
     shared: dict[str, Any] = {"base_set": expanded(base_set)}
     if mode == "global":
         shared = _for_hybrids(hybrids, settings, base_set)

@@ -8,7 +8,9 @@ from anomalyhybrid.errors import ConfigError
 from anomalyhybrid.generation.shards import MOST_SHARDS, Shard, shard_of_environment
 
 
-def chosen_shard(shard: str, processes: int, mode: str, others: Mapping[str, bool]) -> tuple[Shard | None, int]:
+def chosen_shard(
+    shard: str, processes: int, mode: str, others: Mapping[str, bool], *, gate: bool = False
+) -> tuple[Shard | None, int]:
     """Which part of a set this process makes, and in how many processes of its own.
 
     Args:
@@ -16,6 +18,7 @@ def chosen_shard(shard: str, processes: int, mode: str, others: Mapping[str, boo
         processes: As given.
         mode: ``local``, ``global`` or ``depth``.
         others: Flags that go with no shard, and whether they are given; --overwrite goes with --processes.
+        gate: Whether the quality gate is on, which goes with no shard either.
 
     Returns:
         ``(shard, processes)``; a shard of None is the whole set.
@@ -26,6 +29,8 @@ def chosen_shard(shard: str, processes: int, mode: str, others: Mapping[str, boo
     if not 1 <= processes <= MOST_SHARDS:
         raise ConfigError(f"--processes is {processes}; give 1 to {MOST_SHARDS}")
     own, of_torchrun = (Shard.parse(shard) if shard else None), shard_of_environment()
+    if of_torchrun is not None and of_torchrun[0].of == 1:  # a single process does what goes with no shard
+        of_torchrun = None if own or processes > 1 or mode != "local" or gate or any(others.values()) else of_torchrun
     asked = [("--shard", own), ("--processes", processes > 1), ("torchrun", of_torchrun)]
     ways = [name for name, given in asked if given]
     if len(ways) > 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from anomalyhybrid.cli.settings import read_yaml
 from anomalyhybrid.data.new_folder import making_folder
+from anomalyhybrid.generation.manifest import SUMMARY
 from anomalyhybrid.generation.shards import SHARDS
 
 
@@ -78,7 +79,7 @@ def _saved_state(command: str, out: Path | None) -> str | None:
 def _is_finished(out: Path) -> bool:
     """Whether a set has its summary, which is written last."""
     try:
-        return "summary" in json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+        return SUMMARY in json.loads((out / "dataset.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
 

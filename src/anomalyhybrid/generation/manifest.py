@@ -14,6 +14,8 @@ from anomalyhybrid.errors import DataError
 MANIFEST = "manifest.jsonl"
 DATASET = "dataset.json"
 FORMAT = 1
+SUMMARY = "summary"
+"""Entry of `dataset.json` that is written last: a set without it is not finished."""
 SELECTED = "selected"
 """Entry of `dataset.json` of a set that was chosen from another one: from which and how, the latest choice last."""
 
@@ -132,6 +134,7 @@ def read_dataset(dataset: Path) -> dict:
         entries = json.loads(path.read_text())
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not JSON ({error}); generate the set again") from error
-    if entries.get("format") != FORMAT:
-        raise DataError(f"{path} has format {entries.get('format')}; this version reads format {FORMAT}")
+    found = entries.get("format") if isinstance(entries, dict) else None
+    if found != FORMAT:
+        raise DataError(f"{path} has format {found}; this version reads format {FORMAT}")
     return entries

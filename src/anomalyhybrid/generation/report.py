@@ -11,7 +11,7 @@ from anomalyhybrid.data.files import resolve_inside
 from anomalyhybrid.data.loading import load_image, to_rgb_u8
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.additions import data_root_of
-from anomalyhybrid.generation.manifest import Row
+from anomalyhybrid.generation.manifest import SUMMARY, Row
 from anomalyhybrid.generation.pictures import SIDE, shrunk, uri
 from anomalyhybrid.generation.rejected import Rejected
 from anomalyhybrid.generation.report_checks import Checked
@@ -74,7 +74,7 @@ def render_set_report(found: SetFiles, *, limit: int) -> str:
     return template("report.jinja").render(
         title=f"Generated set “{found.folder.resolve().name}”",
         kind="hybrids" if found.about.get("kind") == "hybrids" else "depth" if _has_depth(found) else "colour",
-        finished="summary" in found.about,
+        finished=SUMMARY in found.about,
         contract=_contract(found.checked),
         faults=_some(found.faults),
         others=_some(found.others),
@@ -85,7 +85,7 @@ def render_set_report(found: SetFiles, *, limit: int) -> str:
         limits=gate_limits(found.about),
         categories=[_category(name, found, shown) for name in names],
         provenance=provenance(found.about),
-        depth=mapping(mapping(found.about.get("summary")).get("depth")) if _has_depth(found) else {},
+        depth=mapping(mapping(found.about.get(SUMMARY)).get("depth")) if _has_depth(found) else {},
         width=WIDTH,
         height=HEIGHT,
     )

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TypeVar
 
 from anomalyhybrid.errors import ConfigError
+from anomalyhybrid.torchrun import read_place
 
 T = TypeVar("T")
 
@@ -74,21 +75,13 @@ class Shard:
 
 
 def shard_of_environment(environment: Mapping[str, str] = os.environ) -> tuple[Shard, int] | None:
-    """What torchrun tells a process; None outside of it, and where it starts a single one.
+    """What torchrun tells a process; None outside of it.
 
     Returns:
-        The shard, and the process's number on its machine.
+        The shard, which is 1/1 of a single process, and the process's number on its machine.
 
     Raises:
-        ConfigError: Variables that are no whole numbers.
+        ConfigError: Variables that are incomplete or no such numbers.
     """
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    given = [environment.get(name) for name in names]
-    if None in given:
-        return None
-    try:
-        rank, world, local = (int(str(value)) for value in given)
-    except ValueError as error:
-        told = ", ".join(f"{name}={value}" for name, value in zip(names, given, strict=True))
-        raise ConfigError(f"the environment has {told}; torchrun sets whole numbers: unset them, or use it") from error
-    return (Shard(number=rank + 1, of=world), local) if world != 1 else None
+    place = read_place(environment=environment)
+    return None if place is None else (Shard(number=place.rank + 1, of=place.count), place.local)

@@ -30,7 +30,7 @@ from anomalyhybrid.generation.depth_rows import (
     write_depth_rows,
 )
 from anomalyhybrid.generation.depth_writer import PairWriter
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, read_dataset, read_rows, write_rows
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY, Row, read_dataset, read_rows, write_rows
 from anomalyhybrid.generation.summary import summarise
 from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
@@ -123,7 +123,7 @@ def generate_depth(
     ordered = [rows[image_id] for image_id in order]
     _write_rows(out, ordered)
     summary = summarise([row for row, _ in ordered]) | {"depth": summarise_depth([row for _, row in ordered])}
-    write_description(out, description | {"summary": summary})
+    write_description(out, description | {SUMMARY: summary})
     _announce_profiles(summary["depth"], announce)
     return summary
 

@@ -20,7 +20,7 @@ from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.additions import APPENDED, FIRST, FOLDERS, descriptions, next_numbers
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.hybrid_config import HybridConfig
-from anomalyhybrid.generation.manifest import DATASET, FORMAT, SELECTED, Row, read_dataset
+from anomalyhybrid.generation.manifest import DATASET, FORMAT, SELECTED, SUMMARY, Row, read_dataset
 from anomalyhybrid.generation.rejected import read_rejected
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.control import TAXONOMY
@@ -133,7 +133,7 @@ def _check_appendable(out: Path, about: dict, resume: bool) -> None:
     kind = "of hybrids" if about.get("kind") == "hybrids" else "with depth" if about.get("level") == "depth" else ""
     if kind:
         raise DataError(f"{out} holds a set {kind}, which cannot be added to; give another --out")
-    unfinished = "summary" not in about
+    unfinished = SUMMARY not in about
     if resume and not (unfinished and about.get(APPENDED)):
         raise DataError(f"{out} holds no addition that was begun and not finished; start without --resume")
     if unfinished and not resume:
@@ -185,7 +185,7 @@ def joined(about: dict | None, description: dict, *, resume: bool) -> dict:
     earlier = [] if about is None else descriptions(about)[: -1 if resume else None]
     if not earlier:
         return description
-    first = {name: value for name, value in earlier[0].items() if name != "summary"}
+    first = {name: value for name, value in earlier[0].items() if name != SUMMARY}
     return first | {APPENDED: [*earlier[1:], description]}
 
 

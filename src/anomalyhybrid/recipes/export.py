@@ -16,7 +16,7 @@ from anomalyhybrid.export.folder import RECORD, check_target
 from anomalyhybrid.export.items import Groups, Tick, read_items
 from anomalyhybrid.export.records import write_imagefolder, write_webdataset
 from anomalyhybrid.export.trees import write_anomalib, write_mvtec, write_visa
-from anomalyhybrid.generation.manifest import MANIFEST, read_dataset
+from anomalyhybrid.generation.manifest import MANIFEST, SUMMARY, read_dataset
 from anomalyhybrid.models.weights import sha256_of
 
 _WRITERS: dict[Format, Callable[[Path, Groups, ExportConfig, Tick], None]] = {
@@ -93,7 +93,7 @@ def export(
 
 
 def _warn(groups: Groups, description: dict, announce: Callable[[str], None]) -> None:
-    if "summary" not in description:
+    if SUMMARY not in description:
         announce("warning: the set is not finished; generate --resume makes the rest of it")
     if description.get("level") == "depth":
         announce("warning: the set's depth files are not exported, only images and label masks")

@@ -12,10 +12,19 @@ from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.regions_of_interest import read_areas
 from anomalyhybrid.data.windows import spread
-from anomalyhybrid.errors import ConfigError
+from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.generation.additions import descriptions
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, iter_rows, read_dataset, read_rows, write_rows
+from anomalyhybrid.generation.manifest import (
+    DATASET,
+    MANIFEST,
+    SUMMARY,
+    Row,
+    iter_rows,
+    read_dataset,
+    read_rows,
+    write_rows,
+)
 from anomalyhybrid.generation.preview import write_preview
 from anomalyhybrid.generation.rejected import read_rejected, summarise_rejected
 from anomalyhybrid.generation.shards import Shard
@@ -38,13 +47,12 @@ from anomalyhybrid.recipes.description import (
 from anomalyhybrid.recipes.gating import GATE, fill_up, gate_records, sorted_out, tell_missing
 from anomalyhybrid.recipes.job import Job, Model, load_model, prepare_job
 from anomalyhybrid.recipes.sharding import (
-    SUMMARY,
     after_the_first,
-    begun,
     check_shardable,
+    held_shard,
     missing_shards,
     put_together,
-    said_of,
+    read_description,
     take_over,
 )
 from anomalyhybrid.recipes.sources import Announce, Sources, condition_folder
@@ -91,12 +99,14 @@ def generate(
     """
     if shard is None:
         check_beginning(out, (MANIFEST, DATASET), resume=resume, append=append)
-        if resume:
+        if resume or append:
             take_over(out)
         about = read_dataset(out) if resume or append else None
     else:
         check_shardable(config, append=append)
-        about = said_of(out)
+        about = read_description(out)
+        if about is not None:
+            check_beginning(out, (), resume=True)
     model = load_model(run)
     sources = controlled_sources(
         data, base_set, config, skip_unreadable=skip_unreadable, cache=cache, announce=announce
@@ -162,9 +172,10 @@ def _make_shard(
 ) -> dict:
     """Make one part of a set, and of all parts the set where this is the last (ADR-018)."""
     order = WorkOrder(categories=sources.categories, config=config, description=description)
-    with begun(out, shard, description, resume=resume) as about:
+    with held_shard(out, shard, description, resume=resume) as about:
         if SUMMARY in about:
-            announce(f"the set in {out} is finished already")
+            _check_whole(out, about, description, config)
+            announce(f"the set in {out} is finished already, and whole")
             return about[SUMMARY]
         done = _kept_rows(out, order, shard.part)
         job = after_the_first(
@@ -177,7 +188,9 @@ def _make_shard(
         (out / shard.part).replace(out / shard.complete)
     summary = put_together(out, order, shard.of, lambda: _summary(out, about))
     if summary is None:
-        announce(f"shard {shard} is complete; {missing_shards(out, shard.of)} of {shard.of} are not yet")
+        missing = missing_shards(out, shard.of)
+        others = f"; {missing} of {shard.of} are not yet" if 0 < missing < shard.of else ""  # all: it is put together
+        announce(f"shard {shard} is complete{others}")
     return summary or {}
 
 
@@ -316,12 +329,35 @@ def _finished(out: Path, about: dict, description: dict, config: GenerateConfig)
     Raises:
         DataError: The set was begun under another configuration, model or data.
     """
+    order, description = _begun_before(out, about, description, config)
+    remove_half_written(out)
+    return _kept_rows(out, order, MANIFEST), description
+
+
+def _begun_before(out: Path, about: dict, description: dict, config: GenerateConfig) -> tuple[WorkOrder, dict]:
+    """Work list and description of the images that were last begun, which must be the same as now."""
     before = descriptions(about)[-1]
     check_same_set(out, before, description)
-    remove_half_written(out)
     description = going_on(before, description)
-    order = WorkOrder(categories=description["categories"], config=config, description=description)
-    return _kept_rows(out, order, MANIFEST), description
+    return WorkOrder(categories=description["categories"], config=config, description=description), description
+
+
+def _check_whole(out: Path, about: dict, description: dict, config: GenerateConfig) -> None:
+    """Look at a finished set without changing it.
+
+    Raises:
+        DataError: It was made otherwise, or lacks images: several processes would make them again side by side.
+    """
+    order, _ = _begun_before(out, about, description, config)
+    done = bytearray(order.places)
+    for _ in _whole_rows(out, order, MANIFEST, done):
+        pass
+    missing = order.places - sum(done)
+    if missing:
+        raise DataError(
+            f"{out} is finished, but {missing} of {order.places} images lack a file or their row; make them again with "
+            "--resume alone"
+        )
 
 
 def _kept_rows(out: Path, order: WorkOrder, name: str) -> bytearray:
@@ -339,16 +375,16 @@ def _kept_rows(out: Path, order: WorkOrder, name: str) -> bytearray:
         if place >= 0:
             done[place] = 1
 
-    def kept() -> Iterator[Row]:
-        for row in iter_rows(out, name) if (out / name).is_file() else ():
-            place = order.place_of(row)
-            if row.id in gone:
-                continue
-            if place >= 0 and not all((out / path).is_file() for path in (row.image, row.label_mask) if path):
-                continue
-            if place >= 0:
-                done[place] = 1
-            yield row
-
-    write_rows(out, kept(), name)
+    write_rows(out, (row for row in _whole_rows(out, order, name, done) if row.id not in gone), name)
     return done
+
+
+def _whole_rows(out: Path, order: WorkOrder, name: str, done: bytearray) -> Iterator[Row]:
+    """Rows whose files are all there, marked in the work list's `done`, and rows of other images."""
+    for row in iter_rows(out, name) if (out / name).is_file() else ():
+        place = order.place_of(row)
+        if place >= 0 and not all((out / path).is_file() for path in (row.image, row.label_mask) if path):
+            continue
+        if place >= 0:
+            done[place] = 1
+        yield row

@@ -20,7 +20,7 @@ from anomalyhybrid.generation.hybrids import (
     listed_parents,
     pairs_of_classes,
 )
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, read_dataset, write_rows
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY, read_dataset, write_rows
 from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.description import check_beginning, check_resumed, describe, write_description
@@ -85,7 +85,7 @@ def generate_hybrids(
     rows = _write_all(job, done, report)
     write_rows(out, rows)
     summary = summarise_hybrids(rows)
-    write_description(out, description | {"summary": summary})
+    write_description(out, description | {SUMMARY: summary})
     return summary
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,11 +19,11 @@ import torch
 
 from anomalyhybrid.errors import AnomalyHybridError
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY
 from anomalyhybrid.generation.shards import Shard
 from anomalyhybrid.recipes.description import check_beginning
 from anomalyhybrid.recipes.generation import generate
-from anomalyhybrid.recipes.sharding import SUMMARY, check_shardable, said_of
+from anomalyhybrid.recipes.sharding import check_shardable, read_description
 from anomalyhybrid.recipes.sources import Announce
 
 _STOPPING_S = 10.0  # that processes get to end after Ctrl-C
@@ -58,15 +61,16 @@ def generate_in_processes(
         AnomalyHybridError: What a process raised, or that one was ended from outside; what the others made is kept.
     """
     check_shardable(config, append=False)
-    if not resume or SUMMARY in (said_of(out) or {}):
+    if not resume or SUMMARY in (read_description(out) or {}):
         check_beginning(out, (MANIFEST, DATASET), resume=resume)
     make = functools.partial(
         generate, run, data, out,
         base_set=base_set, config=config, resume=resume, skip_unreadable=skip_unreadable, cache=cache,
     )  # fmt: skip
     shards = [Shard(number=number, of=processes) for number in range(1, processes + 1)]
-    started = _start(make, shards)
+    started: dict[Connection, tuple[Shard, BaseProcess]] = {}
     try:
+        _start(make, shards, started)
         failures = _listen({reader: shard for reader, (shard, _) in started.items()}, announce, report)
     except BaseException:
         _end([process for _, process in started.values()])
@@ -81,21 +85,33 @@ def generate_in_processes(
     for shard in shards:
         if shard in failures:
             raise failures[shard]
-    return (said_of(out) or {})[SUMMARY]
+    return (read_description(out) or {})[SUMMARY]
 
 
-def _start(make: Callable[..., dict], shards: Sequence[Shard]) -> dict[Connection, tuple[Shard, BaseProcess]]:
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Keep Ctrl-C waiting, for this process until the end and for those that it starts until they let it come."""
+    resource_tracker.ensure_running()  # started with the first process, it would let it come
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@_interrupts_later()
+def _start(
+    make: Callable[..., dict], shards: Sequence[Shard], started: dict[Connection, tuple[Shard, BaseProcess]]
+) -> None:
     """Start a process for each shard; what each says comes through a pipe of its own, which its end closes."""
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // len(shards))
-    started: dict[Connection, tuple[Shard, BaseProcess]] = {}
     for shard in shards:
         reader, writer = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(make, shard, threads, writer), daemon=True)
         process.start()
         writer.close()
         started[reader] = (shard, process)
-    return started
 
 
 def _listen(
@@ -137,8 +153,6 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Connection) -> None:
     """Make one shard in a process of its own."""
-    torch.set_num_threads(threads)
-    use_gpu(shard.number - 1)
 
     def say(kind: str, what: Any) -> None:
         try:
@@ -147,6 +161,9 @@ def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Conne
             sys.exit(1)
 
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ctrl-C that came since the start comes now
+        torch.set_num_threads(threads)
+        use_gpu(shard.number - 1)
         make(
             shard=shard,
             announce=lambda text: say("said", text),

@@ -8,11 +8,11 @@ from typing import Any
 
 from anomalyhybrid.errors import AnomalyHybridError, ConfigError
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY
 from anomalyhybrid.generation.shards import Shard
 from anomalyhybrid.recipes.description import check_beginning
 from anomalyhybrid.recipes.generation import generate
-from anomalyhybrid.recipes.sharding import SUMMARY, check_shardable, said_of
+from anomalyhybrid.recipes.sharding import check_shardable, read_description
 
 
 def generate_on_ray(
@@ -73,4 +73,4 @@ def generate_on_ray(
     for row in parts.map(make, num_cpus=cpus, num_gpus=gpus).take_all():
         if row["failed"]:
             raise AnomalyHybridError(row["failed"])
-    return (said_of(out) or {})[SUMMARY]
+    return (read_description(out) or {})[SUMMARY]

@@ -32,6 +32,7 @@ from anomalyhybrid.generation.manifest import (
     DATASET,
     MANIFEST,
     SELECTED,
+    SUMMARY,
     iter_rows,
     read_dataset,
     read_rows,
@@ -51,6 +52,7 @@ from anomalyhybrid.generation.variety import (
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.description import write_description
 
+_NEEDED = ("model", "data_root", "data", "base_set")  # entries of `dataset.json` that are read here
 _TOGETHER = 16  # images that are read and described together
 
 
@@ -105,6 +107,10 @@ def select(
         raise ConfigError(f"count is {count}; select at least one defect")
     if types not in get_args(Shares):
         raise ConfigError(f"types is {types!r}; it must be one of {', '.join(get_args(Shares))}")
+    if not dataset.is_dir():
+        raise DataError(
+            f"{dataset} {'is a file' if dataset.exists() else 'does not exist'}; give the folder of a generated set"
+        )
     dataset = existing_folder(dataset)
     about = read_dataset(dataset)
     _check_set(dataset, about)
@@ -136,7 +142,10 @@ def select(
 def _check_set(dataset: Path, about: Mapping[str, Any]) -> None:
     if about.get("kind") == "hybrids":
         raise DataError(f"{dataset} is a set of hybrids, which have no masks to compare; select from a set of defects")
-    if "summary" not in about:
+    for one in descriptions(about):
+        if missing := [name for name in _NEEDED if name not in one]:
+            raise DataError(f"{dataset / DATASET} lacks {', '.join(missing)}; give the folder of a set that is whole")
+    if SUMMARY not in about:
         again = "--append --resume" if about.get(APPENDED) else "--resume"
         raise DataError(f"{dataset} is not finished; finish it with generate {again} before selecting from it")
 
@@ -268,4 +277,4 @@ def _described(dataset: Path, making: Path, about: Mapping[str, Any], entry: dic
     summary = summarise(iter_rows(making))
     if (making / DEPTH_ROWS).is_file():
         summary["depth"] = summarise_depth(read_depth_rows(making))
-    return first | {SELECTED: [*about.get(SELECTED, ()), entry], "summary": summary}
+    return first | {SELECTED: [*about.get(SELECTED, ()), entry], SUMMARY: summary}

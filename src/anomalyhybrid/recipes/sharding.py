@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 from anomalyhybrid.backends.choice import BACKEND
 from anomalyhybrid.data.files import make_folder, write_pieces_atomic
+from anomalyhybrid.data.locks import locked, require_locks
 from anomalyhybrid.errors import ConfigError, DataError
+from anomalyhybrid.generation.additions import APPENDED
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, Row, iter_rows, read_dataset, to_line
+from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY, Row, iter_rows, read_dataset, to_line
 from anomalyhybrid.generation.shards import SHARDS, Shard
 from anomalyhybrid.generation.work_order import WorkOrder
 from anomalyhybrid.recipes.description import check_same_set, remove_half_written, write_description
-from anomalyhybrid.recipes.evaluation.locks import locked
 
 T = TypeVar("T")
-SUMMARY = "summary"
 _LOCK = f"{SHARDS}/set.lock"  # held while a shard is begun, or the set put together: no part appears or goes meanwhile
 _PART = re.compile(r"(?:part|complete)-(\d+)-of-(\d+)\.jsonl")
 
@@ -30,7 +30,7 @@ def check_shardable(config: GenerateConfig, *, append: bool) -> None:
     """Refuse what cannot be made in shards.
 
     Raises:
-        ConfigError: The quality gate is on, or images are to be added to a set.
+        ConfigError: The quality gate is on, images are to be added to a set, or this system has no file locks.
     """
     if config.gate == "on":
         raise ConfigError(
@@ -39,15 +39,16 @@ def check_shardable(config: GenerateConfig, *, append: bool) -> None:
         )
     if append:
         raise ConfigError("--append adds to a set in one process; leave the shards out, or make another set")
+    require_locks()
 
 
-def said_of(out: Path) -> dict | None:
+def read_description(out: Path) -> dict | None:
     """What a set says of itself; None of one that is not begun."""
     return read_dataset(out) if (out / DATASET).is_file() else None
 
 
 @contextmanager
-def begun(out: Path, shard: Shard, description: dict, *, resume: bool) -> Iterator[dict]:
+def held_shard(out: Path, shard: Shard, description: dict, *, resume: bool) -> Iterator[dict]:
     """Hold a shard, of a set that it begins or that others have begun.
 
     Its rows so far are in `Shard.part` then.
@@ -63,35 +64,36 @@ def begun(out: Path, shard: Shard, description: dict, *, resume: bool) -> Iterat
 
     Raises:
         DataError: The folder holds another set, one that was begun in one process or in another number of shards, or
-            the shard is begun already or being made.
+            the shard is begun already or being made; or it was added to, and that is not finished.
     """
     with ExitStack() as stack:
-        _check_kind(out, shard)
         with locked(out / _LOCK):
-            about = said_of(out)
+            about = read_description(out)
             if about is not None and SUMMARY in about:
-                shutil.rmtree(out / SHARDS, ignore_errors=True)
+                _remove_shards(out)
                 if not resume:
                     raise DataError(f"{out} already holds a finished set; give another --out, or --resume to check it")
             else:
+                _check_kind(out, about, shard)
+                if about is not None:
+                    _check_same(out, about, description)
+                if not stack.enter_context(locked(out / shard.lock, wait=False)):
+                    raise DataError(f"shard {shard} of {out} is being made by another process; wait for it, or end it")
+                _open_part(out, shard, resume)  # before the description, which alone would be of one process's set
                 if about is None:
                     write_description(out, description)
                     about = description
-                _check_same(out, about, description)
-                if not stack.enter_context(locked(out / shard.lock, wait=False)):
-                    raise DataError(f"shard {shard} of {out} is being made by another process; wait for it, or end it")
-                _open_part(out, shard, resume)
         yield about
 
 
-def _check_kind(out: Path, shard: Shard) -> None:
-    """Refuse a set that was begun in one process, or in other shards."""
-    about = said_of(out)
-    if about is None or SUMMARY in about:
-        return
-    if not (out / SHARDS).is_dir():
-        raise DataError(f"{out} was begun in one process; finish it with --resume alone, or give another --out")
-    others = {int(found[2]) for found in _parts(out)} - {shard.of}
+def _check_kind(out: Path, about: dict | None, shard: Shard) -> None:
+    """Refuse a set that was begun in one process or in other shards, or is being added to; its lock is held."""
+    parts, appended = _parts(out), APPENDED in (about or {})
+    if about is not None and (appended or not parts):
+        _remove_shards(out)  # the lock's folder; with parts, of a set that they made
+        what, how = ("added to", "--append --resume") if appended else ("begun", "--resume alone")
+        raise DataError(f"{out} was {what} in one process; finish it with {how}, or give another --out")
+    others = {int(found[2]) for found in parts} - {shard.of}
     if others:
         raise DataError(
             f"{out} was begun in {others.pop()} shards, but this is {shard}; give the same number, or finish it in one "
@@ -142,10 +144,12 @@ def put_together(out: Path, order: WorkOrder, of: int, summarise: Callable[[], M
     Raises:
         DataError: A part does not hold the images of its shard.
     """
+    if not (out / SHARDS).is_dir():  # put together, or taken over by one process
+        return (read_description(out) or {}).get(SUMMARY)
     with locked(out / _LOCK):
-        about = said_of(out) or {}
+        about = read_description(out) or {}
         if SUMMARY in about:  # another process has put it together
-            shutil.rmtree(out / SHARDS, ignore_errors=True)
+            _remove_shards(out)
             return about[SUMMARY]
         shards = [Shard(number=number, of=of) for number in range(1, of + 1)]
         if not all((out / shard.complete).is_file() for shard in shards):
@@ -154,8 +158,17 @@ def put_together(out: Path, order: WorkOrder, of: int, summarise: Callable[[], M
         remove_half_written(out)
         summary = dict(summarise())
         write_description(out, about | {SUMMARY: summary})
-        shutil.rmtree(out / SHARDS, ignore_errors=True)
+        _remove_shards(out)
         return summary
+
+
+def _remove_shards(out: Path) -> None:
+    """Remove the parts and at last the set's lock, which is held: until then no other process comes in."""
+    for path in (out / SHARDS).iterdir():
+        if path != out / _LOCK:
+            with suppress(OSError):
+                path.unlink()
+    shutil.rmtree(out / SHARDS, ignore_errors=True)
 
 
 def missing_shards(out: Path, of: int) -> int:
@@ -186,17 +199,20 @@ def _damaged(out: Path, shard: Shard) -> DataError:
 
 
 def take_over(out: Path) -> None:
-    """Put what shards have made so far into the manifest, so that one process can finish the set.
+    """Put what shards have made so far into the manifest, so that one process can finish the set, or add to it.
 
-    A set without shards is left as it is.
+    A set without shards is left as it is; parts of one that was finished, whose rows its manifest has, are removed.
 
     Raises:
+        ConfigError: This system has no file locks.
         DataError: A process is still making one of them.
     """
     if not (out / SHARDS).is_dir():
         return
+    require_locks()
     with locked(out / _LOCK):
-        if SUMMARY not in (said_of(out) or {}):
+        about = read_description(out) or {}
+        if SUMMARY not in about and APPENDED not in about:
             parts = {found[0]: Shard(number=int(found[1]), of=int(found[2])) for found in _parts(out)}
             for shard in parts.values():
                 with locked(out / shard.lock, wait=False) as free:
@@ -205,7 +221,7 @@ def take_over(out: Path) -> None:
             names = [MANIFEST] * (out / MANIFEST).is_file() + [f"{SHARDS}/{name}" for name in parts]
             rows = chain.from_iterable(iter_rows(out, name) for name in names)
             write_pieces_atomic(out / MANIFEST, (to_line(row).encode() for row in rows))
-        shutil.rmtree(out / SHARDS, ignore_errors=True)
+        _remove_shards(out)
 
 
 def after_the_first(out: Path, cache: Path, prepare: Callable[[], T]) -> T:

@@ -17,12 +17,12 @@ from accelerate import PartialState
 from torch import Tensor
 
 from anomalyhybrid.errors import CheckpointError, ConfigError
+from anomalyhybrid.torchrun import VARIABLES, read_place
 
 TIMEOUT = timedelta(hours=24)
 """How long processes wait for each other: condition maps of a large set are extracted by one while the others wait. A
 process that ends is noticed by torchrun, not by this limit."""
 CPU = torch.device("cpu")
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +144,15 @@ def join_processes() -> Processes:
     """Find the other processes of a torchrun, once for each program; alone without one.
 
     Raises:
-        ConfigError: The variables that torchrun sets are incomplete, or there are more processes than GPUs.
+        ConfigError: The variables that torchrun sets are incomplete or no numbers, or there are more processes than
+            GPUs.
     """
-    if not _is_one_of_several():
+    place = read_place(VARIABLES)
+    if place is None or place.count == 1:
         return Processes(device=PartialState().device or CPU)
     gpu = torch.accelerator.current_accelerator(check_available=True)
     on_gpu = gpu is not None and gpu.type != "mps"  # a Mac's GPU is one alone
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE") or "1")
     if on_gpu and local > torch.accelerator.device_count():
         raise ConfigError(
             f"{local} processes were started on a machine with {torch.accelerator.device_count()} GPUs; start one for"
@@ -159,9 +161,9 @@ def join_processes() -> Processes:
     # Its defaults would keep the group alive for ever, if they were evaluated later (as Adam's first step does).
     importlib.import_module("torch.distributed.nn.functional")
     state = PartialState(cpu=not on_gpu, timeout=TIMEOUT)
-    if state.num_processes != int(os.environ["WORLD_SIZE"]):
+    if state.num_processes != place.count:
         raise ConfigError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {state.num_processes} process was joined: Accelerate was"
+            f"WORLD_SIZE is {place.count}, but {state.num_processes} process was joined: Accelerate was"
             " started before; call join_processes() first"
         )
     processes = Processes(state.process_index, state.num_processes, state.device or CPU)
@@ -189,20 +191,3 @@ def _leave_at_exit(processes: Processes) -> None:
 def _host_group() -> dist.ProcessGroup:
     """A gloo group beside the GPUs' group, made once."""
     return dist.new_group(backend="gloo", timeout=TIMEOUT)  # pyright: ignore[reportReturnType]
-
-
-def _is_one_of_several() -> bool:
-    """Whether this program was started several times to train together.
-
-    Raises:
-        ConfigError: Only some of torchrun's variables are set.
-    """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
-        return False
-    missing = [name for name in VARIABLES if not os.environ.get(name)]
-    if missing:
-        raise ConfigError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']!r}, but {', '.join(missing)} is not set; start several processes"
-            " with torchrun, or unset WORLD_SIZE to train in one"
-        )
-    return True

@@ -11,6 +11,7 @@ import torch
 
 from anomalyhybrid.conditions.measured import MeasuredDepth
 from anomalyhybrid.data.depth_files import read_depth
+from anomalyhybrid.data.locks import locked
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.evaluation.baselines.depth import (
@@ -29,7 +30,6 @@ from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.depth_generation import generate_depth
 from anomalyhybrid.recipes.evaluation.data import CategoryData, with_kinds
 from anomalyhybrid.recipes.evaluation.depth_data import DepthCategory, near_map
-from anomalyhybrid.recipes.evaluation.locks import locked
 from anomalyhybrid.recipes.evaluation.methods import Entry, check_training
 from anomalyhybrid.recipes.evaluation.pictures import each
 from anomalyhybrid.recipes.evaluation.sets import Bench, generator_file, read_samples

@@ -9,6 +9,7 @@ from pathlib import Path
 from anomalyhybrid.data.class_folders import ClassedImages
 from anomalyhybrid.data.files import make_folder
 from anomalyhybrid.data.heliconius import read_butterflies
+from anomalyhybrid.data.locks import locked
 from anomalyhybrid.errors import ConfigError, DataError, WeightsError, WeightsNotFoundError
 from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.evaluation.features import FeatureName, FeatureNetwork, load_features
@@ -21,7 +22,6 @@ from anomalyhybrid.generation.manifest import DATASET
 from anomalyhybrid.models.dinov2 import find_dinov2
 from anomalyhybrid.recipes.evaluation.hybrid_stand_in import StandIn, stand_in_table_6
 from anomalyhybrid.recipes.evaluation.hybrids import HybridSet, table_6
-from anomalyhybrid.recipes.evaluation.locks import locked
 from anomalyhybrid.recipes.evaluation.page import REPORT
 from anomalyhybrid.recipes.evaluation.sets import SHIPPED, Bench
 from anomalyhybrid.recipes.hybrids import generate_hybrids, read_classed

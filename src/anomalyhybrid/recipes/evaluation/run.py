@@ -10,6 +10,7 @@ from types import MappingProxyType
 import torch
 
 from anomalyhybrid.data.files import make_folder
+from anomalyhybrid.data.locks import locked
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.evaluation.baselines.textures import PROCEDURAL
 from anomalyhybrid.evaluation.config import EvaluateConfig
@@ -21,7 +22,6 @@ from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.recipes.evaluation.data import CategoryData, CategorySource, read_categories, split_category
 from anomalyhybrid.recipes.evaluation.depth_data import check_depth_files, depth_fingerprint, has_depth
 from anomalyhybrid.recipes.evaluation.hybrid_table import hybrid_table
-from anomalyhybrid.recipes.evaluation.locks import locked
 from anomalyhybrid.recipes.evaluation.methods import Entry
 from anomalyhybrid.recipes.evaluation.page import write_page
 from anomalyhybrid.recipes.evaluation.rows import RowStore, Task, fingerprints, shown_name

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_model_u8
+from anomalyhybrid.data.locks import locked
 from anomalyhybrid.errors import WeightsError
 from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.evaluation.samples import GOOD_KIND, Samples
@@ -20,7 +21,6 @@ from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, Row, read_dataset, read_rows
 from anomalyhybrid.models.weights import sha256_of, shipped
 from anomalyhybrid.recipes.evaluation.data import CategoryData
-from anomalyhybrid.recipes.evaluation.locks import locked
 from anomalyhybrid.recipes.evaluation.pictures import each
 from anomalyhybrid.recipes.evaluation.views import write_view
 from anomalyhybrid.recipes.generation import generate

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from anomalyhybrid.data.files import make_folder, write_text_atomic
 from anomalyhybrid.data.loading import save_png
+from anomalyhybrid.data.locks import locked
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.recipes.evaluation.data import CategoryData
-from anomalyhybrid.recipes.evaluation.locks import locked
 
 _COMPLETE = ".complete"
 
