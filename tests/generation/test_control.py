@@ -27,7 +27,7 @@ from anomalyhybrid.manipulate.reference import place
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.structures import draw_structures
-from anomalyhybrid.recipes.generation import preview
+from anomalyhybrid.recipes.preview import preview
 from anomalyhybrid.recipes.regeneration import regenerate
 
 Make = Callable[..., Path]

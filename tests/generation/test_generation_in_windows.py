@@ -22,8 +22,8 @@ from anomalyhybrid.generation.compose import Composed, compose, native_region, n
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST
 from anomalyhybrid.manipulate.symmetry import Symmetry
-from anomalyhybrid.recipes.generation import preview
 from anomalyhybrid.recipes.job import symmetry_in_windows
+from anomalyhybrid.recipes.preview import preview
 from anomalyhybrid.recipes.regeneration import regenerate
 
 Make = Callable[..., Path]

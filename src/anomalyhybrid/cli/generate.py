@@ -209,9 +209,13 @@ def _recipe(mode: str, processes: int = 1) -> Any:
         from anomalyhybrid.recipes.depth_level import generate_depth_level
 
         return generate_depth_level
-    from anomalyhybrid.recipes import generation
+    if mode == "preview":
+        from anomalyhybrid.recipes.preview import preview
 
-    return generation.preview if mode == "preview" else generation.generate
+        return preview
+    from anomalyhybrid.recipes.generation import generate
+
+    return generate
 
 
 def _inputs(run: str, settings: GenerateConfig, hybrids: GlobalOptions, deep: DepthOptions) -> list[str]:
