@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from anomalyhybrid.cli.main import main
-from anomalyhybrid.recipes import generation
+from anomalyhybrid.recipes import generation, preview
 
 Calls = list[tuple[str, dict[str, Any]]]
 
@@ -27,7 +27,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         return called
 
     monkeypatch.setattr(generation, "generate", recipe("generate", {}))
-    monkeypatch.setattr(generation, "preview", recipe("preview", Path("o/preview.png")))
+    monkeypatch.setattr(preview, "preview", recipe("preview", Path("o/preview.png")))
     return seen
 
 
