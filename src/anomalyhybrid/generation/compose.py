@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -189,12 +190,9 @@ def compose(
 
 def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     """Rows and columns that hold all of a mask, bool (H, W), and a margin; the first ones where it is empty."""
-    sides = []
-    for axis in (1, 0):
-        covered = np.flatnonzero(mask.any(axis=axis))
-        first, last = (int(covered[0]), int(covered[-1])) if len(covered) else (0, 0)
-        sides.append(slice(max(0, first - margin), last + 1 + margin))
-    return sides[0], sides[1]
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    rows = slice(max(0, top - margin), top + max(1, height) + margin)
+    return rows, slice(max(0, left - margin), left + max(1, width) + margin)
 
 
 def _faded(region: Tensor, inner: Borders) -> Tensor:

@@ -98,7 +98,7 @@ class ReflectedConv2d(nn.Conv2d):
 
     def padded(self, features: Tensor) -> Tensor:
         """The features with their reflected border."""
-        return F.pad(features, self._reversed_padding_repeated_twice, mode="reflect")
+        return F.pad(features, (self.kernel_size[0] // 2,) * 4, mode="reflect")
 
     def bias_in_blocks(self, pixels: int) -> Tensor:
         """The bias of each pixel of a block."""

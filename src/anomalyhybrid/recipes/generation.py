@@ -293,7 +293,6 @@ def _kept_rows(out: Path, order: WorkOrder, name: str) -> bytearray:
         place = order.place_of(one)
         if place >= 0:
             done[place] = 1
-
     write_rows(out, (row for row in _whole_rows(out, order, name, done) if row.id not in gone), name)
     return done
 
@@ -302,8 +301,8 @@ def _whole_rows(out: Path, order: WorkOrder, name: str, done: bytearray) -> Iter
     """Rows whose files are all there, marked in the work list's `done`, and rows of other images."""
     for row in iter_rows(out, name) if (out / name).is_file() else ():
         place = order.place_of(row)
-        if place >= 0 and not all((out / path).is_file() for path in (row.image, row.label_mask) if path):
-            continue
         if place >= 0:
+            if not all((out / path).is_file() for path in (row.image, row.label_mask) if path):
+                continue
             done[place] = 1
         yield row

@@ -19,11 +19,10 @@ import torch
 
 from anomalyhybrid.errors import AnomalyHybridError
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY
+from anomalyhybrid.generation.manifest import SUMMARY
 from anomalyhybrid.generation.shards import Shard
-from anomalyhybrid.recipes.description import check_beginning
 from anomalyhybrid.recipes.generation import generate
-from anomalyhybrid.recipes.sharding import check_shardable, read_description
+from anomalyhybrid.recipes.sharding import check_before_start, read_description
 from anomalyhybrid.recipes.sources import Announce
 
 _STOPPING_S = 10.0  # that processes get to end after Ctrl-C
@@ -60,9 +59,7 @@ def generate_in_processes(
     Raises:
         AnomalyHybridError: What a process raised, or that one was ended from outside; what the others made is kept.
     """
-    check_shardable(config, append=False)
-    if not resume or SUMMARY in (read_description(out) or {}):
-        check_beginning(out, (MANIFEST, DATASET), resume=resume)
+    check_before_start(out, config, resume=resume)
     make = functools.partial(
         generate, run, data, out,
         base_set=base_set, config=config, resume=resume, skip_unreadable=skip_unreadable, cache=cache,

@@ -8,11 +8,10 @@ from typing import Any
 
 from anomalyhybrid.errors import AnomalyHybridError, ConfigError
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY
+from anomalyhybrid.generation.manifest import SUMMARY
 from anomalyhybrid.generation.shards import Shard
-from anomalyhybrid.recipes.description import check_beginning
 from anomalyhybrid.recipes.generation import generate
-from anomalyhybrid.recipes.sharding import check_shardable, read_description
+from anomalyhybrid.recipes.sharding import check_before_start, read_description
 
 
 def generate_on_ray(
@@ -53,9 +52,7 @@ def generate_on_ray(
     except ImportError as error:
         raise ConfigError("Ray is not installed; install it with: pip install 'anomalyhybrid[ray]'") from error
     Shard(number=1, of=shards)
-    check_shardable(config, append=False)
-    if not resume:
-        check_beginning(out, (MANIFEST, DATASET), resume=False)
+    check_before_start(out, config, resume=resume)
 
     def make(row: dict[str, Any]) -> dict[str, Any]:
         shard = Shard(number=int(row["id"]) + 1, of=shards)

@@ -19,7 +19,12 @@ from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST, SUMMARY, Row, iter_rows, read_dataset, to_line
 from anomalyhybrid.generation.shards import SHARDS, Shard
 from anomalyhybrid.generation.work_order import WorkOrder
-from anomalyhybrid.recipes.description import check_same_set, remove_half_written, write_description
+from anomalyhybrid.recipes.description import (
+    check_beginning,
+    check_same_set,
+    remove_half_written,
+    write_description,
+)
 
 T = TypeVar("T")
 _LOCK = f"{SHARDS}/set.lock"  # held while a shard is begun, or the set put together: no part appears or goes meanwhile
@@ -40,6 +45,23 @@ def check_shardable(config: GenerateConfig, *, append: bool) -> None:
     if append:
         raise ConfigError("--append adds to a set in one process; leave the shards out, or make another set")
     require_locks()
+
+
+def check_before_start(out: Path, config: GenerateConfig, *, resume: bool) -> None:
+    """Refuse at once, before any process is started, what all shards would refuse.
+
+    Args:
+        out: Folder of the set; with `resume` a new one too.
+        config: Settings.
+        resume: Whether shards that are begun are to be finished.
+
+    Raises:
+        ConfigError: As `check_shardable`.
+        DataError: The folder holds a set already, or with `resume` a selection.
+    """
+    check_shardable(config, append=False)
+    if not resume or (out / DATASET).is_file():
+        check_beginning(out, (MANIFEST, DATASET), resume=resume)
 
 
 def read_description(out: Path) -> dict | None:

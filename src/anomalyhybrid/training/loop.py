@@ -89,7 +89,6 @@ class Trainer:
         on_gpu = self.device.type == "cuda"
         torch.backends.cudnn.benchmark = on_gpu
         self.pool = pool.to(self.device)
-        compiled = config.compile and on_gpu
         self.generator = generator.train().to(self.device)
         self.discriminator = self._new_discriminator().to(self.device)
         self.averaged_generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
@@ -98,8 +97,7 @@ class Trainer:
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
         self._block: tuple[int, Views] | None = None
-        features = None if features is None else features.to(self.device)
-        self.networks = self._wrap(features, compiled=compiled)
+        self.networks = self._wrap(features, compiled=config.compile and on_gpu)
         self.probe = self._new_probe()
 
     def _new_discriminator(self) -> Discriminator:
@@ -121,6 +119,8 @@ class Trainer:
 
     def _wrap(self, features: VggFeatures | None, *, compiled: bool) -> Networks:
         generator, discriminator = self.generator, self.discriminator
+        if features is not None:
+            features = features.to(self.device)
         return Networks(
             generator=torch.compile(generator) if compiled else generator,  # pyright: ignore[reportArgumentType]
             discriminator=torch.compile(discriminator) if compiled else discriminator,  # pyright: ignore[reportArgumentType]
