@@ -29,13 +29,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.conditions.lite import lite_depth, lite_edge
 from anomalyhybrid.models.blocks import HeadConv2d, ReflectedConv2d, StemConv2d, UpBlock
-from anomalyhybrid.models.config import generator_preset
+from anomalyhybrid.models.config import DiscriminatorConfig, generator_preset
+from anomalyhybrid.models.discriminator import Discriminator
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.models.perceptual import VggFeatures
 from anomalyhybrid.models.pidinet import PiDiNet
 from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
+from anomalyhybrid.training.step import as_one_graph, as_written
 
 PARTS = ("ceilings", "forward", "conditions", "step")
 
@@ -257,43 +259,81 @@ def eight_steps(trainer: Trainer) -> None:
         trainer._step(trainer._views(number), trainer._rows("step", number, 16).to(trainer.device))
 
 
+def compiled_plainly(function: Callable) -> Callable:
+    """One graph, as the compiler lays it out."""
+    return COMPILED.setdefault(function, torch.compile(function))
+
+
+COMPILED: dict[Callable, Callable] = {}
+STEP_WAYS = {
+    "eager": as_written,
+    "compiled, the compiler's layout": compiled_plainly,
+    "compiled": as_one_graph,
+    "compiled, with views": as_one_graph,
+}
+
+
+def step_gflop(preset: str) -> float:
+    """Arithmetic of a step for each image, counted on the CPU without convolutions' padding."""
+    image, crop = torch.rand(1, 3, 256, 256, requires_grad=True), torch.rand(1, 3, 128, 128, requires_grad=True)
+    stacked, judge, vgg = torch.rand(1, 5, 256, 256), Discriminator(DiscriminatorConfig()), VggFeatures()
+    generator = Generator(generator_preset(preset))
+    groups = len(generator.config.decoders)
+
+    def counted(call: Callable[[], object]) -> float:
+        with FlopCounterMode(display=False) as counter:
+            call()
+        return counter.get_total_flops() / 1e9
+
+    def back(outputs: list[Tensor]) -> None:
+        torch.stack([output.mean() for output in outputs]).sum().backward()
+
+    drawn = counted(lambda: back([output.fused for output in generator(stacked).values()]))
+    own = counted(lambda: back([scale[-1] for scale in judge(stacked, image.detach())]))
+    judge.requires_grad_(False)
+    judged = counted(lambda: back([scale[-1] for scale in judge(stacked, image)]))
+    compared = counted(lambda: back(vgg(crop))) + counted(lambda: vgg(crop.detach()))
+    return drawn + groups * (2 * own + judged + counted(lambda: judge(stacked, image.detach())) + compared)
+
+
 def step(rates: Rates, given: argparse.Namespace) -> None:
     """Whole training steps as `train` takes them: views, generator, discriminator, VGG16, average; last journal row."""
     for preset in given.step_presets:
-        for compiled in (False, True):
+        gflop = step_gflop(preset)
+        for way in given.step_ways:
             config = TrainConfig(
                 preset=preset,
                 steps=given.steps,
                 batch_size=32,
-                compile=compiled,
                 journal_every=max(1, given.steps // 4),
                 checkpoint_every=10**9,
                 sample_every=10**9,
                 view_block=8,
             )
             torch._dynamo.reset()
+            as_one_graph.cache_clear()
+            COMPILED.clear()
+            row: dict = {"name": f"training step, {preset}, batch 32", "way": way}
             with tempfile.TemporaryDirectory() as folder:
                 files = RunFiles(folder=Path(folder), fingerprint="rates", metadata={})
                 generator = Generator(generator_preset(preset))
                 trainer = Trainer(config, loss_preset("default"), random_pool(256), generator, VggFeatures(), files)
+                trainer.networks.prepare = STEP_WAYS[way]
+                if way == "compiled, with views":
+                    trainer._draw_views = torch.compile(trainer._draw_views)
                 rows: list[dict] = []
                 try:
                     trainer.run(report=rows.append)
                 except Exception as error:  # as above
-                    rates.add(
-                        name=f"step {preset}",
-                        compiled=compiled,
-                        failed=f"{type(error).__name__}: {error}"[:300],
-                    )
+                    rates.add(**row, failed=f"{type(error).__name__}: {error}"[:300])
                     continue
             if given.profile:
-                print_profile(lambda trainer=trainer: eight_steps(trainer), 30)
-            rates.add(
-                name=f"training step, {preset}, batch 32",
-                compiled=compiled,
-                img_per_s=max(row["img_per_s"] for row in rows[1:]),
-                first_rows_s=rows[0]["seconds"],
-            )
+                print_profile(lambda trainer=trainer: eight_steps(trainer), 40)
+            rate = max(row["img_per_s"] for row in rows[1:])
+            known = rates.result.get("ceilings")
+            of_floor = round(rate * gflop / 1e3 / known["bf16_matrix_tflops"], 3) if known else None
+            more = {"gflop_an_image": round(gflop, 1), "of_floor": of_floor, "first_rows_s": rows[0]["seconds"]}
+            rates.add(**row, img_per_s=rate, **more)
             del trainer, generator
             torch.cuda.empty_cache()
 
@@ -308,6 +348,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=VARIANTS)
     parser.add_argument("--profile", action="store_true", help="print the kernels that take the time")
     parser.add_argument("--step-presets", nargs="+", default=["lite", "base"])
+    parser.add_argument("--step-ways", nargs="+", choices=STEP_WAYS, default=list(STEP_WAYS))
     parser.add_argument("--steps", type=int, default=80)
     given = parser.parse_args()
     torch.backends.cudnn.benchmark = True

@@ -27,7 +27,7 @@ from anomalyhybrid.training.journal import Journal
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.training.probe import Probe
 from anomalyhybrid.training.processes import join_processes
-from anomalyhybrid.training.step import Networks, draw_views, slice_views, training_step
+from anomalyhybrid.training.step import Networks, as_one_graph, as_written, draw_views, slice_views, training_step
 from anomalyhybrid.types import Views
 
 PROBES = 16
@@ -118,16 +118,14 @@ class Trainer:
         return training_step(self.networks, self.loss, views, draws)
 
     def _wrap(self, features: VggFeatures | None, *, compiled: bool) -> Networks:
-        generator, discriminator = self.generator, self.discriminator
-        if features is not None:
-            features = features.to(self.device)
         return Networks(
-            generator=torch.compile(generator) if compiled else generator,  # pyright: ignore[reportArgumentType]
-            discriminator=torch.compile(discriminator) if compiled else discriminator,  # pyright: ignore[reportArgumentType]
-            features=torch.compile(features) if compiled and features is not None else features,
+            generator=self.generator,
+            discriminator=self.discriminator,
+            features=None if features is None else features.to(self.device),
             generator_optimizer=self.generator_optimizer,
             discriminator_optimizer=self.discriminator_optimizer,
             processes=self.processes,
+            prepare=as_one_graph if compiled else as_written,
         )
 
     @property

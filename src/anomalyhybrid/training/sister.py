@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomalyhybrid import losses
 from anomalyhybrid.data.loading import save_png
@@ -20,7 +20,7 @@ from anomalyhybrid.training.config import LossConfig
 from anomalyhybrid.training.processes import ALONE, Processes
 from anomalyhybrid.training.sister_pool import DepthPool
 from anomalyhybrid.training.sister_views import DepthDefect, SisterViews, draw_sister_views, painted_defects
-from anomalyhybrid.training.step import Networks, adversarial_terms, update_both
+from anomalyhybrid.training.step import Features, Made, Networks, adversarial_terms, mean_masks, update_both
 from anomalyhybrid.types import Conditions, DecoderOutput
 
 SLOPE_WEIGHT = 20.0
@@ -63,7 +63,9 @@ def _maps(outputs: dict[str, DecoderOutput], alone_B: Tensor) -> Tensor:
 
 
 def _terms(
-    networks: Networks,
+    discriminator: nn.Module,
+    features: Features | None,
+    processes: Processes,
     config: LossConfig,
     stacked: Tensor,
     views: SisterViews,
@@ -72,13 +74,13 @@ def _terms(
     wanted: Tensor,
 ) -> dict[str, Tensor]:
     """Weighted terms of the generator's loss; depth counts where it was measured."""
-    terms = adversarial_terms(networks, config, stacked, judged, wanted)
+    terms = adversarial_terms(discriminator, config, stacked, judged, wanted)
     weights = [views.valid, torch.ones_like(views.valid)]
     pairs = [(judged[:, c : c + 1].float(), wanted[:, c : c + 1], weights[c]) for c in range(2)]
     if config.pixel_weight:
-        both = masked_l1(*pairs[0], networks.processes) + masked_l1(*pairs[1], networks.processes)
+        both = masked_l1(*pairs[0], processes) + masked_l1(*pairs[1], processes)
         terms["pixel"] = config.pixel_weight * both
-        terms["slope"] = SLOPE_WEIGHT * slope_l1(*pairs[0], networks.processes)
+        terms["slope"] = SLOPE_WEIGHT * slope_l1(*pairs[0], processes)
     if config.region_weight:
         inside = [losses.region_l1(ours, theirs, views.region_mask * known) for ours, theirs, known in pairs]
         terms["region"] = config.region_weight * (inside[0] + 0.25 * inside[1])
@@ -86,13 +88,34 @@ def _terms(
         masks, contents = [out.fusion_mask for out in outputs.values()], (stacked[:, 3:4], stacked[:, 4:5])
         opening = [losses.fusion_opening(m, c, w) for m, c, (_, w, _) in zip(masks, contents, pairs, strict=True)]
         terms["fusion"] = config.fusion_weight * (opening[0] + opening[1])
-    if config.perceptual_weight and networks.features is not None:
+    if config.perceptual_weight and features is not None:
         shown = [(ours.expand(-1, 3, -1, -1), theirs.expand(-1, 3, -1, -1)) for ours, theirs, _ in pairs]
         ours, theirs = (torch.cat(part) for part in zip(*shown, strict=True))
         with torch.no_grad():
-            real_features = networks.features(theirs)
-        terms["perceptual"] = config.perceptual_weight * losses.perceptual(networks.features(ours), real_features)
+            real_features = features(theirs)
+        terms["perceptual"] = config.perceptual_weight * losses.perceptual(features(ours), real_features)
     return terms
+
+
+def sister_terms(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    features: Features | None,
+    processes: Processes,
+    config: LossConfig,
+    views: SisterViews,
+    alone_B: Tensor,
+) -> tuple[dict[str, Tensor], Made]:
+    """Weighted terms of the loss of AnomalyHybrid* on one batch; as `generator_terms`."""
+    stacked = views.conditions.stacked()
+    device = stacked.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        outputs: dict[str, DecoderOutput] = generator(stacked)
+        judged = _maps(outputs, alone_B)
+        depth = torch.where(views.valid > 0, views.target_depth, judged[:, :1].detach().float())
+        wanted = torch.cat([depth, views.target_edge], dim=1)
+        terms = _terms(discriminator, features, processes, config, stacked, views, outputs, judged, wanted)
+    return terms, Made(stacked, judged, wanted, mean_masks(outputs))
 
 
 def sister_step(networks: Networks, config: LossConfig, views: SisterViews, draws: Draws) -> dict[str, Tensor]:
@@ -113,16 +136,10 @@ def sister_step(networks: Networks, config: LossConfig, views: SisterViews, draw
 
     Source: Paper Fig. 4b, Eqs. 2-4; ADR-010.
     """
-    stacked = views.conditions.stacked()
-    device = stacked.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        outputs: dict[str, DecoderOutput] = networks.generator(stacked)
-        judged = _maps(outputs, draws.happens(config.source_share))
-        depth = torch.where(views.valid > 0, views.target_depth, judged[:, :1].detach().float())
-        wanted = torch.cat([depth, views.target_edge], dim=1)
-        networks.discriminator.requires_grad_(False)
-        terms = _terms(networks, config, stacked, views, outputs, judged, wanted)
-    return update_both(networks, config, terms, stacked, judged, wanted, outputs)
+    networks.discriminator.requires_grad_(False)
+    parts = (networks.generator, networks.discriminator, networks.features, networks.processes)
+    terms, made = networks.prepare(sister_terms)(*parts, config, views, draws.happens(config.source_share))
+    return update_both(networks, config, terms, made)
 
 
 @dataclass(frozen=True, slots=True)

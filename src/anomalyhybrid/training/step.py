@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,28 @@ from anomalyhybrid.training.processes import ALONE, Processes
 from anomalyhybrid.types import Conditions, DecoderOutput, Views
 
 Features = Callable[[Tensor], Sequence[Tensor]]
+Function = TypeVar("Function", bound=Callable)
+
+
+class Prepare(Protocol):
+    """Makes of a function what is run in its place."""
+
+    def __call__(self, function: Function, /) -> Function: ...
+
+
+def as_written(function: Function) -> Function:
+    """Run a function as it is."""
+    return function
+
+
+@functools.cache
+def as_one_graph(function: Function) -> Function:
+    """Compile a function whole: its networks with the losses that read them, and channels last throughout.
+
+    The layout is asked for, because the compiler's own rule turns it down for decoders, whose inputs have more channels
+    than their outputs, and every convolution then turns its input around (measured in docs/log.md; ADR-017).
+    """
+    return torch.compile(function, options={"force_layout_optimization": True})  # pyright: ignore[reportReturnType]
 
 
 def draw_views(draws: Draws, pool: TrainingPool, config: AugmentConfig) -> Views:
@@ -88,13 +112,14 @@ def crop(image: Tensor, top_B: Tensor, left_B: Tensor, side: int) -> Tensor:
 
 @dataclass(slots=True)
 class Networks:
-    """What a step runs: plain modules or their compiled forms.
+    """What a step runs.
 
     Attributes:
         generator: `Generator`; its parameters belong to `generator_optimizer`.
         discriminator: `Discriminator`; its parameters belong to `discriminator_optimizer`.
         features: Perceptual network, or None.
         processes: Those that share each batch.
+        prepare: Makes of a function what is run: itself, or a compiled one (`as_one_graph`).
     """
 
     generator: nn.Module
@@ -103,6 +128,28 @@ class Networks:
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     processes: Processes = ALONE
+    prepare: Prepare = as_written
+
+
+class Made(NamedTuple):
+    """What the generator made of a batch, as the discriminator is to judge it.
+
+    Attributes:
+        conditions: What images were drawn from, float (N, C, H, W); N is B for each decoder group judged.
+        generated: Judged images or maps, float (N, D, H, W).
+        wanted: Real ones, likewise.
+        fusion_mask: Mean M_gen of each decoder group, scalars by name.
+    """
+
+    conditions: Tensor
+    generated: Tensor
+    wanted: Tensor
+    fusion_mask: dict[str, Tensor]
+
+
+def mean_masks(outputs: Mapping[str, DecoderOutput]) -> dict[str, Tensor]:
+    """Mean fusion mask of each decoder group, scalars."""
+    return {name: output.fusion_mask.detach().float().mean() for name, output in outputs.items()}
 
 
 def _targets(views: Views, outputs: dict[str, DecoderOutput], alone_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,12 +171,12 @@ def _targets(views: Views, outputs: dict[str, DecoderOutput], alone_B: Tensor) -
 
 
 def adversarial_terms(
-    networks: Networks, config: LossConfig, conditions: Tensor, generated: Tensor, wanted: Tensor
+    discriminator: nn.Module, config: LossConfig, conditions: Tensor, generated: Tensor, wanted: Tensor
 ) -> dict[str, Tensor]:
     """Weighted terms that the discriminator gives the generator: `adversarial`, and `feature` where it is asked for.
 
     Args:
-        networks: Of which the discriminator is run.
+        discriminator: `Discriminator`.
         config: Weights of the terms.
         conditions: What both images were drawn from, float (B, C, H, W).
         generated: Judged images or maps, float (B, D, H, W).
@@ -137,14 +184,24 @@ def adversarial_terms(
 
     Source: Paper Eqs. 2-4.
     """
-    scores = networks.discriminator(torch.cat([conditions, conditions]), torch.cat([generated, wanted]))
-    half = len(generated)
-    fake = [[layer[:half] for layer in scale] for scale in scores]
+    fake = discriminator(conditions, generated)
     terms = {"adversarial": config.adversarial_weight * losses.generator_loss(fake, config.adversarial)}
     if config.feature_weight:
-        real = [[layer[half:].detach() for layer in scale] for scale in scores]
+        with torch.no_grad():
+            real = discriminator(conditions, wanted)
         terms["feature"] = config.feature_weight * losses.feature_matching(fake, real)
     return terms
+
+
+def discriminator_term(discriminator: nn.Module, config: LossConfig, made: Made) -> Tensor:
+    """The discriminator's own loss, scalar (paper Eq. 3)."""
+    device = made.conditions.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        images = torch.cat([made.wanted, made.generated.detach()])
+        scores = discriminator(torch.cat([made.conditions, made.conditions]), images)
+        half = len(made.wanted)
+        real, fake = [[s[-1][:half]] for s in scores], [[s[-1][half:]] for s in scores]
+        return losses.discriminator_loss(real, fake, config.adversarial)
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor, processes: Processes) -> None:
@@ -154,65 +211,77 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor, processes: Processes
     optimizer.step()
 
 
-def update_both(
-    networks: Networks,
-    config: LossConfig,
-    terms: dict[str, Tensor],
-    conditions: Tensor,
-    generated: Tensor,
-    wanted: Tensor,
-    outputs: dict[str, DecoderOutput],
-) -> dict[str, Tensor]:
+def update_both(networks: Networks, config: LossConfig, terms: dict[str, Tensor], made: Made) -> dict[str, Tensor]:
     """Update the generator by its terms, then the discriminator, whose parameters were frozen meanwhile.
 
     Returns:
         Detached scalars on the device, of this process's samples: each loss term, `discriminator`, and the mean
         fusion mask of each group.
     """
-    device = conditions.device.type
     loss = torch.stack([term.float() for term in terms.values()]).sum()
     _update(networks.generator_optimizer, loss, networks.processes)
     networks.discriminator.requires_grad_(True)
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        scores = networks.discriminator(torch.cat([conditions, conditions]), torch.cat([wanted, generated.detach()]))
-        half = len(wanted)
-        real, fake = [[s[-1][:half]] for s in scores], [[s[-1][half:]] for s in scores]
-        judged_loss = losses.discriminator_loss(real, fake, config.adversarial)
-    _update(networks.discriminator_optimizer, judged_loss, networks.processes)
+    made = made._replace(generated=made.generated.detach())
+    judged = networks.prepare(discriminator_term)(networks.discriminator, config, made)
+    _update(networks.discriminator_optimizer, judged, networks.processes)
     report = {f"loss_{name}": term.detach() for name, term in terms.items()}
-    report["loss_discriminator"] = judged_loss.detach()
-    for name, output in outputs.items():
-        report[f"fusion_mask_{name}"] = output.fusion_mask.detach().float().mean()
-    return report
+    report["loss_discriminator"] = judged.detach()
+    return report | {f"fusion_mask_{name}": mean for name, mean in made.fusion_mask.items()}
 
 
-def _generator_terms(
-    networks: Networks,
+Corners = tuple[Tensor, Tensor, int]
+"""Of the square on which VGG compares: top and left, long (B,) each, and its side."""
+
+
+def _perceptual(features: Features, corners: Corners | None, generated: Tensor, wanted: Tensor) -> Tensor:
+    """Eq. 2 on each sample's square, or on whole images."""
+    if corners is not None:
+        top, left, side = corners
+        groups = len(generated) // len(top)
+        places = (top.repeat(groups), left.repeat(groups), side)
+        generated, wanted = crop(generated, *places), crop(wanted, *places)
+    with torch.no_grad():
+        real = features(wanted)
+    return losses.perceptual(features(generated), real)
+
+
+def generator_terms(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    features: Features | None,
     config: LossConfig,
-    stacked: Tensor,
     views: Views,
-    generated: Tensor,
-    wanted: Tensor,
-    draws: Draws,
-) -> dict[str, Tensor]:
-    """Weighted terms of the generator's loss."""
-    groups = len(generated) // len(views.region_mask)
-    region_mask = views.region_mask.repeat(groups, 1, 1, 1)
-    terms = adversarial_terms(networks, config, stacked, generated, wanted)
-    if config.perceptual_weight and networks.features is not None:
-        ours, theirs = generated, wanted
-        if config.perceptual_crop and config.perceptual_crop < generated.shape[-1]:
-            top, left = crop_corners(draws, views.region_mask, config.perceptual_crop)
-            corners = (top.repeat(groups), left.repeat(groups), config.perceptual_crop)
-            ours, theirs = crop(generated, *corners), crop(wanted, *corners)
-        with torch.no_grad():
-            real_features = networks.features(theirs)
-        terms["perceptual"] = config.perceptual_weight * losses.perceptual(networks.features(ours), real_features)
-    if config.pixel_weight:
-        terms["pixel"] = config.pixel_weight * F.l1_loss(generated, wanted)
-    if config.region_weight:
-        terms["region"] = config.region_weight * losses.region_l1(generated, wanted, region_mask)
-    return terms
+    alone_B: Tensor,
+    corners: Corners | None,
+) -> tuple[dict[str, Tensor], Made]:
+    """Weighted terms of the generator's loss on one batch, without side effects.
+
+    Args:
+        generator: `Generator`.
+        discriminator: `Discriminator`, frozen.
+        features: Perceptual network, or None.
+        config: Weights of the terms.
+        views: The batch.
+        alone_B: bool (B,): samples judged on their source alone.
+        corners: Where VGG compares; None for whole images.
+    """
+    stacked = views.conditions.stacked()
+    device = stacked.device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        outputs: dict[str, DecoderOutput] = generator(stacked)
+        generated, wanted, masks = _targets(views, outputs, alone_B)
+        repeated = stacked.repeat(len(outputs), 1, 1, 1)
+        terms = adversarial_terms(discriminator, config, repeated, generated, wanted)
+        if config.perceptual_weight and features is not None:
+            terms["perceptual"] = config.perceptual_weight * _perceptual(features, corners, generated, wanted)
+        if config.pixel_weight:
+            terms["pixel"] = config.pixel_weight * F.l1_loss(generated, wanted)
+        if config.region_weight:
+            region_mask = views.region_mask.repeat(len(outputs), 1, 1, 1)
+            terms["region"] = config.region_weight * losses.region_l1(generated, wanted, region_mask)
+        if config.fusion_weight:
+            terms["fusion"] = config.fusion_weight * losses.fusion_opening(masks, repeated[:, :3], wanted)
+    return terms, Made(repeated, generated, wanted, mean_masks(outputs))
 
 
 def training_step(networks: Networks, config: LossConfig, views: Views, draws: Draws) -> dict[str, Tensor]:
@@ -228,14 +297,10 @@ def training_step(networks: Networks, config: LossConfig, views: Views, draws: D
         Detached scalars on the device, of this process's samples: each loss term, `discriminator`, and the mean
         fusion mask of each group.
     """
-    stacked = views.conditions.stacked()
-    device = stacked.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        outputs: dict[str, DecoderOutput] = networks.generator(stacked)
-        generated, wanted, masks = _targets(views, outputs, draws.happens(config.source_share))
-        repeated = stacked.repeat(len(outputs), 1, 1, 1)
-        networks.discriminator.requires_grad_(False)
-        terms = _generator_terms(networks, config, repeated, views, generated, wanted, draws)
-        if config.fusion_weight:
-            terms["fusion"] = config.fusion_weight * losses.fusion_opening(masks, repeated[:, :3], wanted)
-    return update_both(networks, config, terms, repeated, generated, wanted, outputs)
+    alone_B, corners, side = draws.happens(config.source_share), None, config.perceptual_crop
+    if side and side < views.region_mask.shape[-1]:
+        corners = (*crop_corners(draws, views.region_mask, side), side)
+    networks.discriminator.requires_grad_(False)
+    parts = (networks.generator, networks.discriminator, networks.features)
+    terms, made = networks.prepare(generator_terms)(*parts, config, views, alone_B, corners)
+    return update_both(networks, config, terms, made)
