@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from torch import Tensor
 
 from anomalyhybrid.conditions.measured import MeasuredDepth
@@ -26,6 +25,7 @@ from anomalyhybrid.generation.depth_pool import DENT, FLAT, HOLE
 from anomalyhybrid.generation.depth_profile import SOURCES, apply_relief, native_relief, nearness, peak_of
 from anomalyhybrid.generation.depth_rows import DepthRow
 from anomalyhybrid.generation.manifest import Row
+from anomalyhybrid.generation.threads import writing_threads
 from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.ops.structures import KINDS
 from anomalyhybrid.ops.warp import bent_grid, sample
@@ -48,6 +48,7 @@ class PairWriter:
         unit: What the depth files count in.
         config: Settings of the set.
         model_sha256: Of AnomalyHybrid's file.
+        threads: The most that run at one time; what PyTorch may use where the writer is made.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class PairWriter:
     unit: str
     config: DepthDefectConfig
     model_sha256: str
+    threads: int = field(default_factory=torch.get_num_threads)
 
     def image_id(self, index: int) -> str:
         """Id of a pair."""
@@ -83,7 +85,8 @@ class PairWriter:
         def finish(place: int) -> tuple[Row, DepthRow]:
             return self._write(pairs, colors_u8[place], objects_u8[place, 0], place, indices[place])
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
+        paths = [self.targets[int(target)].path for target in pairs.target_index]
+        with writing_threads(paths, self.threads) as threads:
             return list(threads.map(finish, range(len(indices))))
 
     def _write(self, pairs: Pairs, color_u8: Tensor, object_u8: Tensor, place: int, index: int) -> tuple[Row, DepthRow]:

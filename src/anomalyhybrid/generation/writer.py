@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from anomalyhybrid.data.drawn_masks import DrawnMask
 from anomalyhybrid.data.files import append_text, make_folder
-from anomalyhybrid.data.headers import at_a_time, colour_profile
+from anomalyhybrid.data.headers import colour_profile
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import GOOD, Record
 from anomalyhybrid.data.regions_of_interest import Areas
@@ -38,6 +39,7 @@ from anomalyhybrid.generation.manifest import MANIFEST, Row, to_line
 from anomalyhybrid.generation.normals import RedrawnNormals, normal_seed
 from anomalyhybrid.generation.pipeline import Candidates, defect_seed
 from anomalyhybrid.generation.several import Defects, asked_defects
+from anomalyhybrid.generation.threads import writing_threads
 from anomalyhybrid.manipulate.operations import OPERATIONS
 from anomalyhybrid.manipulate.policy import APPEARANCES, FOREIGN, procedural_name
 from anomalyhybrid.ops.ranges import signed_from_u8
@@ -65,6 +67,7 @@ class SetWriter:
         areas: Where defects may fall.
         named: What all defects are called (taxonomy); empty for the names of what they are drawn from.
         drawn: Masks that the images take in turn; none where regions are drawn at random.
+        threads: The most that run at one time; what PyTorch may use where the writer is made.
     """
 
     folder: Path
@@ -77,6 +80,7 @@ class SetWriter:
     areas: Areas = NO_LIMIT
     named: str = ""
     drawn: Sequence[DrawnMask] = ()
+    threads: int = field(default_factory=torch.get_num_threads)
 
     def defect_id(self, index: int) -> str:
         """Id of a defect image."""
@@ -269,10 +273,9 @@ class SetWriter:
         with self._threads([drawn.target_index[position] for position in positions]) as threads:
             return list(threads.map(lambda p: self._write_normal(drawn, p, indices[p]), positions))
 
-    def _threads(self, targets: Sequence[Tensor]) -> ThreadPoolExecutor:
-        """Threads that write images, as many as these targets' sizes allow and PyTorch may use (its share of cores)."""
-        paths = (self.normals[int(target)].path for target in targets)
-        return ThreadPoolExecutor(at_a_time(paths, torch.get_num_threads()))
+    def _threads(self, targets: Sequence[Tensor]) -> AbstractContextManager[ThreadPoolExecutor]:
+        """Threads that write images made of these targets."""
+        return writing_threads([self.normals[int(target)].path for target in targets], self.threads)
 
     def _write_normal(self, drawn: RedrawnNormals, position: int, index: int) -> Row:
         target = self.normals[int(drawn.target_index[position])]

@@ -47,12 +47,22 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma).square())
     kernel = (kernel / kernel.sum()).to(image.dtype)
+    if torch.compiler.is_compiling():  # which makes one pass of each sum
+        padded = F.pad(image, (radius, radius, radius, radius), mode="replicate")
+        return _weighted_windows(_weighted_windows(padded, kernel, 3), kernel, 2)
     planes = image.shape[0] * image.shape[1]
     row = kernel.view(1, 1, 1, -1).expand(planes, 1, 1, -1)
     column = kernel.view(1, 1, -1, 1).expand(planes, 1, -1, 1)
     padded = F.pad(image, (radius, radius, radius, radius), mode="replicate")
     padded = padded.reshape(1, planes, *padded.shape[-2:])  # one image of many channels: 10 times as fast on a CPU
     return F.conv2d(F.conv2d(padded, row, groups=planes), column, groups=planes).view(image.shape)
+
+
+def _weighted_windows(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
+    """Correlation with a kernel along one dimension, without padding."""
+    length = padded.shape[dim] - len(kernel) + 1
+    windows = [weight * padded.narrow(dim, start, length) for start, weight in enumerate(kernel.unbind())]
+    return functools.reduce(torch.add, windows)
 
 
 def soft_alpha(mask: Tensor, width: int) -> Tensor:

@@ -89,8 +89,8 @@ def local_tps_displacement(center_B2: Tensor, radius_B: Tensor, shifts_B92: Tens
     """
     batch, device = center_B2.shape[0], center_B2.device
     inner = _window_lattice(3, device) * 0.6
-    ring = _window_lattice(5, device)
-    ring = ring[ring.abs().amax(dim=1) > 0.99] * 1.7
+    lattice = _window_lattice(5, device).view(5, 5, 2)
+    ring = torch.cat([lattice[0], lattice[1:-1, ::4].reshape(-1, 2), lattice[-1]]) * 1.7
     local = torch.cat([inner, ring]).expand(batch, -1, 2)
     points = center_B2[:, None] + local * radius_B[:, None, None]
     corners = _window_lattice(2, device).expand(batch, 4, 2) * 1.5

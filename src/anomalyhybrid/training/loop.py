@@ -108,7 +108,7 @@ class Trainer:
 
     def _draw_views(self, rows: Draws) -> Views:
         """Make the samples of a block of steps."""
-        return draw_views(rows, self.pool, self.config.augment)
+        return self.networks.prepare(draw_views)(rows, self.pool, self.config.augment)
 
     def _slice(self, views: Views, part: slice) -> Views:
         return slice_views(views, part)

@@ -20,7 +20,7 @@ from anomalyhybrid.training.config import LossConfig
 from anomalyhybrid.training.processes import ALONE, Processes
 from anomalyhybrid.training.sister_pool import DepthPool
 from anomalyhybrid.training.sister_views import DepthDefect, SisterViews, draw_sister_views, painted_defects
-from anomalyhybrid.training.step import Features, Made, Networks, adversarial_terms, mean_masks, update_both
+from anomalyhybrid.training.step import BatchLosses, Features, Networks, adversarial_terms, mean_masks, update_both
 from anomalyhybrid.types import Conditions, DecoderOutput
 
 SLOPE_WEIGHT = 20.0
@@ -72,9 +72,9 @@ def _terms(
     outputs: dict[str, DecoderOutput],
     judged: Tensor,
     wanted: Tensor,
-) -> dict[str, Tensor]:
-    """Weighted terms of the generator's loss; depth counts where it was measured."""
-    terms = adversarial_terms(discriminator, config, stacked, judged, wanted)
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Weighted terms of the generator's loss, where depth counts as far as it was measured, and the discriminator's."""
+    terms, own = adversarial_terms(discriminator, config, stacked, judged, wanted)
     weights = [views.valid, torch.ones_like(views.valid)]
     pairs = [(judged[:, c : c + 1].float(), wanted[:, c : c + 1], weights[c]) for c in range(2)]
     if config.pixel_weight:
@@ -94,10 +94,10 @@ def _terms(
         with torch.no_grad():
             real_features = features(theirs)
         terms["perceptual"] = config.perceptual_weight * losses.perceptual(features(ours), real_features)
-    return terms
+    return terms, own
 
 
-def sister_terms(
+def sister_losses(
     generator: nn.Module,
     discriminator: nn.Module,
     features: Features | None,
@@ -105,8 +105,8 @@ def sister_terms(
     config: LossConfig,
     views: SisterViews,
     alone_B: Tensor,
-) -> tuple[dict[str, Tensor], Made]:
-    """Weighted terms of the loss of AnomalyHybrid* on one batch; as `generator_terms`."""
+) -> BatchLosses:
+    """Losses of AnomalyHybrid* and its discriminator on one batch; as `batch_losses`."""
     stacked = views.conditions.stacked()
     device = stacked.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
@@ -114,12 +114,12 @@ def sister_terms(
         judged = _maps(outputs, alone_B)
         depth = torch.where(views.valid > 0, views.target_depth, judged[:, :1].detach().float())
         wanted = torch.cat([depth, views.target_edge], dim=1)
-        terms = _terms(discriminator, features, processes, config, stacked, views, outputs, judged, wanted)
-    return terms, Made(stacked, judged, wanted, mean_masks(outputs))
+        terms, own = _terms(discriminator, features, processes, config, stacked, views, outputs, judged, wanted)
+    return BatchLosses(terms, own, mean_masks(outputs))
 
 
 def sister_step(networks: Networks, config: LossConfig, views: SisterViews, draws: Draws) -> dict[str, Tensor]:
-    """Update AnomalyHybrid*, then its discriminator, on one batch.
+    """Update AnomalyHybrid* and its discriminator on one batch.
 
     The discriminator sees conditions, depth and edge together: one verdict for the pair of maps of one image.
     Unmeasured depth is replaced by the network's own in what it takes for real, so that holes teach nothing.
@@ -136,10 +136,9 @@ def sister_step(networks: Networks, config: LossConfig, views: SisterViews, draw
 
     Source: Paper Fig. 4b, Eqs. 2-4; ADR-010.
     """
-    networks.discriminator.requires_grad_(False)
     parts = (networks.generator, networks.discriminator, networks.features, networks.processes)
-    terms, made = networks.prepare(sister_terms)(*parts, config, views, draws.happens(config.source_share))
-    return update_both(networks, config, terms, made)
+    losses_of = networks.prepare(sister_losses)
+    return update_both(networks, losses_of(*parts, config, views, draws.happens(config.source_share)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +217,7 @@ class SisterTrainer(loop.Trainer):
         return SisterProbe.draw(self.pool, self.config.seed, loop.PROBES, self.device)
 
     def _draw_views(self, rows: Draws):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return draw_sister_views(rows, self.pool, self.config.augment)
+        return self.networks.prepare(draw_sister_views)(rows, self.pool, self.config.augment)
 
     def _slice(self, views: SisterViews, part: slice):  # pyright: ignore[reportIncompatibleMethodOverride]
         return views.part(part)

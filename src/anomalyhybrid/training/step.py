@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -119,7 +119,7 @@ class Networks:
         discriminator: `Discriminator`; its parameters belong to `discriminator_optimizer`.
         features: Perceptual network, or None.
         processes: Those that share each batch.
-        prepare: Makes of a function what is run: itself, or a compiled one (`as_one_graph`).
+        prepare: Makes of a function that draws views or finds losses what is run: itself, or `as_one_graph`.
     """
 
     generator: nn.Module
@@ -131,19 +131,17 @@ class Networks:
     prepare: Prepare = as_written
 
 
-class Made(NamedTuple):
-    """What the generator made of a batch, as the discriminator is to judge it.
+class BatchLosses(NamedTuple):
+    """What one batch costs, all of it with gradients.
 
     Attributes:
-        conditions: What images were drawn from, float (N, C, H, W); N is B for each decoder group judged.
-        generated: Judged images or maps, float (N, D, H, W).
-        wanted: Real ones, likewise.
-        fusion_mask: Mean M_gen of each decoder group, scalars by name.
+        terms: Weighted terms of the generator's loss, scalars by name; no gradient for the discriminator.
+        discriminator: Its own loss, scalar; no gradient for the generator.
+        fusion_mask: Mean M_gen of each decoder group, detached scalars by name.
     """
 
-    conditions: Tensor
-    generated: Tensor
-    wanted: Tensor
+    terms: dict[str, Tensor]
+    discriminator: Tensor
     fusion_mask: dict[str, Tensor]
 
 
@@ -170,10 +168,19 @@ def _targets(views: Views, outputs: dict[str, DecoderOutput], alone_B: Tensor) -
     return torch.cat(judged), torch.cat([targets[name] for name in outputs]), torch.cat(masks)
 
 
+def frozen(network: nn.Module) -> Callable[..., Any]:
+    """A network as a function of its inputs alone: no gradient reaches its parameters."""
+    parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    return lambda *inputs: torch.func.functional_call(network, parameters, inputs)
+
+
 def adversarial_terms(
     discriminator: nn.Module, config: LossConfig, conditions: Tensor, generated: Tensor, wanted: Tensor
-) -> dict[str, Tensor]:
-    """Weighted terms that the discriminator gives the generator: `adversarial`, and `feature` where it is asked for.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """What the discriminator gives the generator, `adversarial` and, where asked for, `feature`, and its own loss.
+
+    Both read one pass over the real images and, compiled, one over the generated ones: neither network has changed in
+    between.
 
     Args:
         discriminator: `Discriminator`.
@@ -182,51 +189,38 @@ def adversarial_terms(
         generated: Judged images or maps, float (B, D, H, W).
         wanted: Real ones, likewise.
 
+    Returns:
+        Weighted terms of the generator's loss, and the discriminator's loss.
+
     Source: Paper Eqs. 2-4.
     """
-    fake = discriminator(conditions, generated)
+    real, fake = discriminator(conditions, wanted), frozen(discriminator)(conditions, generated)
+    own = losses.discriminator_loss(real, discriminator(conditions, generated.detach()), config.adversarial)
     terms = {"adversarial": config.adversarial_weight * losses.generator_loss(fake, config.adversarial)}
     if config.feature_weight:
-        with torch.no_grad():
-            real = discriminator(conditions, wanted)
-        terms["feature"] = config.feature_weight * losses.feature_matching(fake, real)
-    return terms
+        fixed = [[layer.detach() for layer in scale] for scale in real]
+        terms["feature"] = config.feature_weight * losses.feature_matching(fake, fixed)
+    return terms, own
 
 
-def discriminator_term(discriminator: nn.Module, config: LossConfig, made: Made) -> Tensor:
-    """The discriminator's own loss, scalar (paper Eq. 3)."""
-    device = made.conditions.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        images = torch.cat([made.wanted, made.generated.detach()])
-        scores = discriminator(torch.cat([made.conditions, made.conditions]), images)
-        half = len(made.wanted)
-        real, fake = [[s[-1][:half]] for s in scores], [[s[-1][half:]] for s in scores]
-        return losses.discriminator_loss(real, fake, config.adversarial)
-
-
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor, processes: Processes) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    processes.average_gradients(optimizer)
-    optimizer.step()
-
-
-def update_both(networks: Networks, config: LossConfig, terms: dict[str, Tensor], made: Made) -> dict[str, Tensor]:
-    """Update the generator by its terms, then the discriminator, whose parameters were frozen meanwhile.
+def update_both(networks: Networks, found: BatchLosses) -> dict[str, Tensor]:
+    """Update generator and discriminator, each by its own loss.
 
     Returns:
         Detached scalars on the device, of this process's samples: each loss term, `discriminator`, and the mean
         fusion mask of each group.
     """
-    loss = torch.stack([term.float() for term in terms.values()]).sum()
-    _update(networks.generator_optimizer, loss, networks.processes)
-    networks.discriminator.requires_grad_(True)
-    made = made._replace(generated=made.generated.detach())
-    judged = networks.prepare(discriminator_term)(networks.discriminator, config, made)
-    _update(networks.discriminator_optimizer, judged, networks.processes)
-    report = {f"loss_{name}": term.detach() for name, term in terms.items()}
-    report["loss_discriminator"] = judged.detach()
-    return report | {f"fusion_mask_{name}": mean for name, mean in made.fusion_mask.items()}
+    optimizers = (networks.generator_optimizer, networks.discriminator_optimizer)
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    torch.stack([loss.float() for loss in (*found.terms.values(), found.discriminator)]).sum().backward()
+    for optimizer in optimizers:
+        networks.processes.average_gradients(optimizer)
+        optimizer.step()
+    values = {f"loss_{name}": term for name, term in (found.terms | {"discriminator": found.discriminator}).items()}
+    return {name: value.detach() for name, value in values.items()} | {
+        f"fusion_mask_{name}": mean for name, mean in found.fusion_mask.items()
+    }
 
 
 Corners = tuple[Tensor, Tensor, int]
@@ -245,7 +239,7 @@ def _perceptual(features: Features, corners: Corners | None, generated: Tensor, 
     return losses.perceptual(features(generated), real)
 
 
-def generator_terms(
+def batch_losses(
     generator: nn.Module,
     discriminator: nn.Module,
     features: Features | None,
@@ -253,12 +247,12 @@ def generator_terms(
     views: Views,
     alone_B: Tensor,
     corners: Corners | None,
-) -> tuple[dict[str, Tensor], Made]:
-    """Weighted terms of the generator's loss on one batch, without side effects.
+) -> BatchLosses:
+    """Losses of both networks on one batch, without side effects.
 
     Args:
         generator: `Generator`.
-        discriminator: `Discriminator`, frozen.
+        discriminator: `Discriminator`.
         features: Perceptual network, or None.
         config: Weights of the terms.
         views: The batch.
@@ -271,7 +265,7 @@ def generator_terms(
         outputs: dict[str, DecoderOutput] = generator(stacked)
         generated, wanted, masks = _targets(views, outputs, alone_B)
         repeated = stacked.repeat(len(outputs), 1, 1, 1)
-        terms = adversarial_terms(discriminator, config, repeated, generated, wanted)
+        terms, own = adversarial_terms(discriminator, config, repeated, generated, wanted)
         if config.perceptual_weight and features is not None:
             terms["perceptual"] = config.perceptual_weight * _perceptual(features, corners, generated, wanted)
         if config.pixel_weight:
@@ -281,11 +275,11 @@ def generator_terms(
             terms["region"] = config.region_weight * losses.region_l1(generated, wanted, region_mask)
         if config.fusion_weight:
             terms["fusion"] = config.fusion_weight * losses.fusion_opening(masks, repeated[:, :3], wanted)
-    return terms, Made(repeated, generated, wanted, mean_masks(outputs))
+    return BatchLosses(terms, own, mean_masks(outputs))
 
 
 def training_step(networks: Networks, config: LossConfig, views: Views, draws: Draws) -> dict[str, Tensor]:
-    """Update generator, then discriminator, on one batch.
+    """Update generator and discriminator on one batch.
 
     Args:
         networks: Modules and optimisers.
@@ -300,7 +294,5 @@ def training_step(networks: Networks, config: LossConfig, views: Views, draws: D
     alone_B, corners, side = draws.happens(config.source_share), None, config.perceptual_crop
     if side and side < views.region_mask.shape[-1]:
         corners = (*crop_corners(draws, views.region_mask, side), side)
-    networks.discriminator.requires_grad_(False)
     parts = (networks.generator, networks.discriminator, networks.features)
-    terms, made = networks.prepare(generator_terms)(*parts, config, views, alone_B, corners)
-    return update_both(networks, config, terms, made)
+    return update_both(networks, networks.prepare(batch_losses)(*parts, config, views, alone_B, corners))
