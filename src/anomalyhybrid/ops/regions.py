@@ -5,6 +5,8 @@ Masks are float (B, 1, H, W) in [0, 1]; all functions are batched and run on the
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
