@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any, Literal, cast
@@ -23,7 +23,7 @@ from anomalyhybrid.generation.pipeline import (
     draw_candidates,
 )
 from anomalyhybrid.generation.pool import CategoryPool, pick_by_kind
-from anomalyhybrid.generation.quality import choose
+from anomalyhybrid.generation.quality import choose, until_accepted
 from anomalyhybrid.manipulate.policy import APPEARANCES, Appearance
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
@@ -80,7 +80,7 @@ def _pool(object_mask: Tensor, base_region: Tensor | None = None) -> CategoryPoo
 
 
 def _draw(model: Generator, pool: CategoryPool, **settings: Any) -> Candidates:
-    return draw_candidates(model, pool, GenerateConfig(**settings), "nut", INDICES, 0)
+    return draw_candidates(model, pool, GenerateConfig(**settings), "nut", INDICES, [0] * len(INDICES))
 
 
 @pytest.mark.parametrize("with_base", [False, True], ids=["procedural", "base"])
@@ -128,7 +128,7 @@ def test_an_image_is_tried_again_until_it_is_accepted() -> None:
     pool = _pool(_disc(0, 0, 0.7))
     limit = float(_draw(INVERTING, pool).change.median())
     config = GenerateConfig(max_attempts=4, min_change=limit)
-    first = draw_candidates(INVERTING, pool, config, "nut", INDICES, 0)
+    first = draw_candidates(INVERTING, pool, config, "nut", INDICES, [0] * len(INDICES))
     last = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
     assert 0 < first.accepted.sum() < len(INDICES)
     assert last.accepted.sum() > first.accepted.sum()
@@ -137,7 +137,7 @@ def test_an_image_is_tried_again_until_it_is_accepted() -> None:
     assert (last.attempt > 0).any()
     assert ((last.change >= limit) | ~last.accepted).all()
     for attempt in last.attempt.unique().tolist():
-        again = draw_candidates(INVERTING, pool, config, "nut", INDICES, attempt)
+        again = draw_candidates(INVERTING, pool, config, "nut", INDICES, [attempt] * len(INDICES))
         mine = last.attempt == attempt
         for name in ("region_mask", "fused", "content", "target_index", "reference_index"):
             assert torch.equal(getattr(last, name)[mine], getattr(again, name)[mine]), name
@@ -148,11 +148,39 @@ def test_without_an_accepted_candidate_the_strongest_is_kept() -> None:
     pool, config = _pool(_disc(0, 0, 0.7)), GenerateConfig(max_attempts=4, min_change=300.0)
     kept = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
     tried = torch.stack(
-        [draw_candidates(INVERTING, pool, config, "nut", INDICES, attempt).change for attempt in range(4)]
+        [
+            draw_candidates(INVERTING, pool, config, "nut", INDICES, [attempt] * len(INDICES)).change
+            for attempt in range(4)
+        ]
     )
     assert torch.equal(kept.change, tried.amax(dim=0))
     assert torch.equal(kept.attempt, tried.argmax(dim=0))
     assert not kept.accepted.any()
+
+
+@pytest.mark.parametrize(("together", "most_passes"), [(1, 5), (60, 4), (1000, 2)])
+def test_attempts_that_are_drawn_together_are_those_drawn_in_turn(together: int, most_passes: int) -> None:
+    pool = _pool(_disc(0, 0, 0.7))
+    config = GenerateConfig(max_attempts=5, min_change=float(_draw(INVERTING, pool).change.quantile(0.8)))
+    passes: list[int] = []
+    counted = torch.zeros(len(INDICES), dtype=torch.long)
+
+    def draw(places: Sequence[int], attempts: Sequence[int]) -> Candidates:
+        passes.append(len(places))
+        return draw_candidates(INVERTING, pool, config, "nut", [INDICES[place] for place in places], attempts)
+
+    def looked_at(places: torch.Tensor, drawn: Candidates) -> None:
+        assert len(places) == len(drawn.change)
+        counted[places] += 1
+
+    kept = until_accepted(draw, combine, len(INDICES), config.max_attempts, together, looked_at)
+    in_turn = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
+    for name in ("attempt", "accepted", "region_mask", "change", "target_index"):
+        assert torch.equal(getattr(kept, name), getattr(in_turn, name)), name
+    tried = torch.where(kept.accepted, kept.attempt + 1, torch.full_like(kept.attempt, config.max_attempts))
+    assert torch.equal(counted, tried)
+    assert len(passes) <= most_passes
+    assert max(passes[1:]) <= max(together, len(INDICES))
 
 
 def test_an_image_is_the_same_in_any_batch() -> None:
@@ -167,11 +195,11 @@ def test_an_image_is_the_same_in_any_batch() -> None:
 
 def test_categories_and_seeds_have_streams_of_their_own() -> None:
     pool = _pool(_disc(0, 0, 0.7))
-    one = draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, 0)
+    one = draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, [0] * len(INDICES))
     for other in (
-        draw_candidates(INVERTING, pool, GenerateConfig(), "bolt", INDICES, 0),
-        draw_candidates(INVERTING, pool, GenerateConfig(seed=1), "nut", INDICES, 0),
-        draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, 1),
+        draw_candidates(INVERTING, pool, GenerateConfig(), "bolt", INDICES, [0] * len(INDICES)),
+        draw_candidates(INVERTING, pool, GenerateConfig(seed=1), "nut", INDICES, [0] * len(INDICES)),
+        draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, [1] * len(INDICES)),
     ):
         assert not torch.equal(one.reference_region, other.reference_region)
 
@@ -276,7 +304,9 @@ def test_both_kinds_of_normals_take_turns() -> None:
 
 def test_candidates_choose_by_sample() -> None:
     pool = _pool(_disc(0, 0, 0.7))
-    first, second = (draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, number) for number in (0, 1))
+    first, second = (
+        draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, [number] * len(INDICES)) for number in (0, 1)
+    )
     better = torch.arange(len(INDICES)) % 3 == 0
     mixed = combine(lambda old, new: choose(better, new, old), first, second)
     assert torch.equal(mixed.plan.kind[better], second.plan.kind[better])
@@ -313,7 +343,7 @@ def test_types_may_be_as_frequent_as_in_the_base_set() -> None:
     shares = {}
     for types in ("equal", "base"):
         config = GenerateConfig(types=types, max_attempts=1)
-        drawn = draw_candidates(INVERTING, pool, config, "things", list(range(80)), 0)
+        drawn = draw_candidates(INVERTING, pool, config, "things", list(range(80)), [0] * 80)
         shares[types] = float((kind[drawn.reference_index] == 1).float().mean())
     assert shares["equal"] == pytest.approx(0.5, abs=0.02)
     assert shares["base"] == pytest.approx(0.25, abs=0.12)

@@ -80,7 +80,7 @@ def test_a_dent_beside_the_background_is_a_dent() -> None:
 @pytest.mark.parametrize("sign", SIGNS)
 def test_the_manipulation_has_the_asked_sign_at_the_colours_place(sign: str) -> None:
     config = DepthDefectConfig(sign=sign, appearance="blend")  # type: ignore[arg-type]
-    drawn = draw_pairs(generator("color"), pool(), config, "a", range(6), 0)
+    drawn = draw_pairs(generator("color"), pool(), config, "a", range(6), [0] * 6)
     measured = pool().depth[drawn.target_index]
     change = drawn.edited_depth - measured
     assert (drawn.sign == SIGNS.index(sign)).all()
@@ -112,14 +112,14 @@ def test_relief_lies_in_the_label_region() -> None:
 
 def test_real_defects_bring_their_measured_relief() -> None:
     own = pool(base=[-0.3, 0.3])
-    drawn = draw_pairs(generator("color"), own, DepthDefectConfig(), "a", range(8), 0)
+    drawn = draw_pairs(generator("color"), own, DepthDefectConfig(), "a", range(8), [0] * 8)
     assert drawn.uses_base.all()
     assert drawn.blend.all()
     for row in range(8):
         change = (drawn.edited_depth[row] - own.depth[drawn.target_index[row]]).sum()
         assert (int(drawn.sign[row]) == PROTRUSION) == (float(change) > 0)
         assert int(drawn.sign[row]) == [DENT, PROTRUSION][int(drawn.reference_index[row])]
-    only = draw_pairs(generator("color"), own, DepthDefectConfig(sign="dent"), "a", range(6), 0)
+    only = draw_pairs(generator("color"), own, DepthDefectConfig(sign="dent"), "a", range(6), [0] * 6)
     assert set(only.reference_index.tolist()) == {0}
 
 
@@ -164,11 +164,11 @@ def test_unmeasured_defects_are_holes_where_the_background_is_unmeasured_too() -
 
 
 def test_signs_and_types_take_turns() -> None:
-    drawn = draw_pairs(generator("color"), pool(), DepthDefectConfig(), "a", range(2, 10), 3)
+    drawn = draw_pairs(generator("color"), pool(), DepthDefectConfig(), "a", range(2, 10), [3] * 8)
     assert drawn.sign.tolist() == [2, 3, 0, 1, 2, 3, 0, 1]
     own = pool(base=[-0.3, -0.3, -0.3, 0.3])
     own = replace(own, colour=replace(own.colour, base_kind=torch.tensor([0, 0, 0, 1])))
-    drawn = draw_pairs(generator("color"), own, DepthDefectConfig(), "a", range(6), 0)
+    drawn = draw_pairs(generator("color"), own, DepthDefectConfig(), "a", range(6), [0] * 6)
     assert (drawn.reference_index == 3).tolist() == [False, True] * 3
 
 
@@ -176,7 +176,7 @@ def test_the_source_keeps_the_contents_detail(monkeypatch: pytest.MonkeyPatch) -
     seen = []
     whole = depth_defects.redraw
     monkeypatch.setattr(depth_defects, "redraw", lambda *given: seen.append(whole(*given)) or seen[-1])
-    pairs = draw_pairs(generator("color"), pool(), DepthDefectConfig(), "a", range(8), 0)
+    pairs = draw_pairs(generator("color"), pool(), DepthDefectConfig(), "a", range(8), [0] * 8)
     assert pairs.blend.any()
     assert not pairs.blend.all()
     assert torch.equal(pairs.source, own_detail(seen[0].source, pairs.content, pairs.blend))
@@ -185,7 +185,7 @@ def test_the_source_keeps_the_contents_detail(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_was_pasted_is_not_faded_twice() -> None:
-    pairs = draw_pairs(generator("color"), pool(), DepthDefectConfig(appearance="blend"), "a", range(4), 0)
+    pairs = draw_pairs(generator("color"), pool(), DepthDefectConfig(appearance="blend"), "a", range(4), [0] * 4)
     pairs = replace(pairs, fusion_mask=torch.zeros_like(pairs.fusion_mask), fused=pairs.content)
     target = pool().colour.normals.color_u8[pairs.target_index]
     color, _, _ = maps_of(pool().colour.normals, pairs.target_index)
@@ -204,7 +204,7 @@ def test_grey_targets_stay_grey() -> None:
     normals = grey.colour.normals
     color = normals.color_u8[:, :1].expand_as(normals.color_u8)
     grey = replace(grey, colour=replace(grey.colour, normals=replace(normals, color_u8=color)))
-    pairs = draw_pairs(generator("color"), grey, DepthDefectConfig(sign="flat"), "a", range(4), 0)
+    pairs = draw_pairs(generator("color"), grey, DepthDefectConfig(sign="flat"), "a", range(4), [0] * 4)
     shown = composed_color(pairs, maps_of(grey.colour.normals, pairs.target_index)[0])
     assert torch.equal(shown[:, 0], shown[:, 1])
     assert torch.equal(shown[:, 0], shown[:, 2])

@@ -101,10 +101,10 @@ class Pairs:
     relief: Tensor
     profile: Tensor
 
-    def each(self, change: Callable[..., Tensor], *others: Pairs) -> Pairs:
-        """Pairs of what a function gives for each tensor of these pairs and of others."""
-        owners = (self, *others)
-        return Pairs(*(change(*(getattr(owner, f.name) for owner in owners)) for f in fields(self)))
+    @staticmethod
+    def of_each(change: Callable[..., Tensor], *pairs: Pairs) -> Pairs:
+        """Pairs of what a function gives for each of their tensors."""
+        return Pairs(*(change(*(getattr(owner, f.name) for owner in pairs)) for f in fields(Pairs)))
 
 
 def _structure_plan(draws: Draws, config: DepthDefectConfig, number_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,21 +175,27 @@ def composed_color(pairs: Pairs, color: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def draw_pairs(
-    model: Generator, pool: PairPool, config: DepthDefectConfig, category: str, indices: Sequence[int], attempt: int
+    model: Generator,
+    pool: PairPool,
+    config: DepthDefectConfig,
+    category: str,
+    indices: Sequence[int],
+    attempts: Sequence[int],
 ) -> Pairs:
-    """Make one candidate for each image: manipulation and colour; `relief` and `profile` are still empty.
+    """Make candidates of images: manipulation and colour; `relief` and `profile` are still empty.
 
     Args:
         model: AnomalyHybrid in evaluation mode, on the pool's device.
         pool: Images of the category.
         config: Settings of the set.
         category: Its name, part of each image's random stream.
-        indices: Numbers of the images within the category.
-        attempt: 0 for the first candidate.
+        indices: Numbers of the images within the category, one for each candidate.
+        attempts: Which of its image's candidates each one is; 0 is the first.
     """
     images = pool.colour.normals
     device = images.color_u8.device
-    streams = [stream(config.seed, "pair", category, index, attempt) for index in indices]
+    each = zip(indices, attempts, strict=True)
+    streams = [stream(config.seed, "pair", category, index, attempt) for index, attempt in each]
     draws = Draws.from_streams(streams, columns=4096).to(device)
     target_index = draws.index(len(images))
     color, shown_depth, edge = maps_of(images, target_index)
@@ -249,7 +255,7 @@ def draw_pairs(
         reference_region=reference.region_mask,
         change=change,
         accepted=acceptable(change, region, MARGIN * config.min_change),
-        attempt=torch.full((len(indices),), attempt, device=device),
+        attempt=torch.tensor(attempts, device=device),
         height=height,
         edited_depth=_edited(measured, replace(reference, depth=relief_depth), sign),
         edited_edge=edited_edge,
@@ -304,8 +310,9 @@ def accepted_pairs(
     if model.config.gives != "color" or sister.config.gives != "maps":
         raise ConfigError("aligned pairs need AnomalyHybrid for the colour and AnomalyHybrid* for the depth")
 
-    def draw(missing: Sequence[int], attempt: int) -> Pairs:
-        return draw_pairs(model, pool, config, category, missing, attempt)
+    def draw(places: Sequence[int], attempts: Sequence[int]) -> Pairs:
+        return draw_pairs(model, pool, config, category, [indices[place] for place in places], attempts)
 
-    best = until_accepted(draw, lambda change, old, new: old.each(change, new), indices, config.max_attempts)
+    together = len(indices) if pool.depth.is_cuda else 1
+    best = until_accepted(draw, Pairs.of_each, len(indices), config.max_attempts, together)
     return with_relief(sister, pool, config, best)

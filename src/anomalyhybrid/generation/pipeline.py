@@ -195,23 +195,24 @@ def draw_candidates(
     config: GenerateConfig,
     category: str,
     indices: Sequence[int],
-    attempt: int,
+    attempts: Sequence[int],
     before: Before | None = None,
 ) -> Candidates:
-    """Make one candidate for each image.
+    """Make candidates of images.
 
     Args:
         model: Generator in evaluation mode, on the pool's device.
         pool: Images of the category.
         config: Settings of the set.
         category: Its name, part of each image's random stream.
-        indices: Numbers of the images within the category.
-        attempt: 0 for the first candidate.
+        indices: Numbers of the images within the category, one for each candidate.
+        attempts: Which of its image's candidates each one is; 0 is the first.
         before: What the images hold already, for defects after the first.
     """
     device = pool.normals.color_u8.device
     number = 0 if before is None else before.number
-    streams = [stream(config.seed, *defect_keys(category, index, attempt, number)) for index in indices]
+    pairs = zip(indices, attempts, strict=True)
+    streams = [stream(config.seed, *defect_keys(category, index, attempt, number)) for index, attempt in pairs]
     draws = Draws.from_streams(streams, columns=4096).to(device)
     plan = draw_plan(
         draws,
@@ -275,7 +276,7 @@ def draw_candidates(
         reference_region=reference.region_mask,
         change=change,
         accepted=changed & ~rejected.bool().any(dim=1),
-        attempt=torch.full((len(indices),), attempt, device=device),
+        attempt=torch.tensor(attempts, device=device),
         scores=scores,
         rejected=rejected,
     )
@@ -325,20 +326,19 @@ def accepted_candidates(
     before: Before | None = None,
 ) -> Candidates:
     """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept."""
-
     fallen: Tensor | None = None
 
-    def draw(missing: Sequence[int], attempt: int) -> Candidates:
-        nonlocal fallen
-        places = [indices.index(index) for index in missing]
-        held = None if before is None else before[places]
-        drawn = draw_candidates(model, pool, config, category, missing, attempt, held)
-        if fallen is None:
-            fallen = torch.zeros_like(drawn.rejected)
-        fallen[places] += drawn.rejected
-        return drawn
+    def draw(places: Sequence[int], attempts: Sequence[int]) -> Candidates:
+        held = None if before is None else before[list(places)]
+        return draw_candidates(model, pool, config, category, [indices[place] for place in places], attempts, held)
 
-    best = until_accepted(draw, combine, indices, config.max_attempts)
+    def count(places: Tensor, drawn: Candidates) -> None:
+        nonlocal fallen
+        fallen = drawn.rejected.new_zeros(len(indices), drawn.rejected.shape[1]) if fallen is None else fallen
+        fallen[places] += drawn.rejected
+
+    together = len(indices) if pool.normals.color_u8.is_cuda else 1
+    best = until_accepted(draw, combine, len(indices), config.max_attempts, together, count)
     return best if fallen is None else replace(best, rejected=fallen)
 
 

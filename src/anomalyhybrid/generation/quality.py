@@ -59,33 +59,56 @@ D = TypeVar("D", bound=Drawn)
 
 
 def until_accepted(
-    draw: Callable[[Sequence[int], int], D],
-    each: Callable[[Callable[[Tensor, Tensor], Tensor], D, D], D],
-    indices: Sequence[int],
+    draw: Callable[[Sequence[int], Sequence[int]], D],
+    each: Callable[..., D],
+    count: int,
     attempts: int,
+    together: int = 1,
+    looked_at: Callable[[Tensor, D], None] = lambda places, drawn: None,
 ) -> D:
     """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept.
 
+    Several attempts of the images that lack one may be drawn in one pass: what an image gets is the same, and a GPU,
+    where a pass of few candidates takes as long as one of many, is asked less often.
+
     Args:
-        draw: Makes a candidate for each of the given images, at the given attempt.
-        each: Makes candidates of what a function gives for each tensor of two others.
-        indices: Numbers of the images.
+        draw: Makes candidates of images, given by their places, at the given attempts, pair by pair.
+        each: Makes candidates of what a function gives for each tensor of the given ones.
+        count: Number of images.
         attempts: Most draws of an image.
+        together: Candidates that one pass may make of images that still lack one; at least one of each is made.
+        looked_at: Told of each attempt that counts: places of the images, long (M,), and their candidates.
     """
-    best = draw(indices, 0)
-    for attempt in range(1, attempts):
+    best = draw(range(count), [0] * count)
+    missing = torch.arange(count, device=best.accepted.device)
+    looked_at(missing, best)
+    done = 1
+    while done < attempts:
         missing = (~best.accepted).nonzero()[:, 0]
-        if not len(missing):
+        places = missing.tolist()
+        if not places:
             break
-        again = draw([indices[i] for i in missing.tolist()], attempt)
-        better = again.accepted | (again.change > best.change[missing])
-        kept, new = missing[better], better.nonzero()[:, 0]
-
-        def put(old: Tensor, drawn: Tensor, kept: Tensor = kept, new: Tensor = new) -> Tensor:
-            return old.index_copy(0, kept, drawn[new])
-
-        best = each(put, best, again)
+        tries = min(attempts - done, max(1, together // len(places)))
+        numbers = range(done, done + tries)
+        drawn = draw(places * tries, [number for number in numbers for _ in places])
+        for again in range(tries):
+            part = _some(each, drawn, slice(again * len(places), (again + 1) * len(places)))
+            best = _better(best, part, missing, each, looked_at)
+        done += tries
     return best
+
+
+def _some(each: Callable[..., D], drawn: D, chosen: slice | Tensor) -> D:
+    return each(lambda values: values[chosen], drawn)
+
+
+def _better(best: D, drawn: D, missing: Tensor, each: Callable[..., D], looked_at: Callable[[Tensor, D], None]) -> D:
+    """Take one attempt of some images where they lack an accepted candidate and it is accepted or stronger."""
+    lacking = ~best.accepted[missing]
+    looked_at(missing[lacking], _some(each, drawn, lacking))
+    better = lacking & (drawn.accepted | (drawn.change > best.change[missing]))
+    kept = missing[better]
+    return each(lambda old, new: old.index_copy(0, kept, new[better]), best, drawn)
 
 
 def choose(better_B: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
-from anomalyhybrid.generation.depth_defects import accepted_pairs
+from anomalyhybrid.generation.depth_defects import Pairs, accepted_pairs
 from anomalyhybrid.generation.depth_pool import PairPool, check_pool, real_signs
 from anomalyhybrid.generation.depth_rows import (
     DEPTH_ROWS,
@@ -134,7 +134,7 @@ def _chunk(
     pairs = accepted_pairs(model.generator, sister.generator, pool, writer.config, writer.category, indices)
     images = pool.colour.normals
     colors, objects = images.color_u8[pairs.target_index].cpu(), images.object_u8[pairs.target_index].cpu()
-    return writer.write(pairs.each(Tensor.cpu), colors, objects, indices)
+    return writer.write(Pairs.of_each(Tensor.cpu, pairs), colors, objects, indices)
 
 
 def _append_rows(out: Path, rows: Sequence[tuple[Row, DepthRow]]) -> None:
