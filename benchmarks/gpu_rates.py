@@ -37,7 +37,7 @@ from anomalyhybrid.models.pidinet import PiDiNet
 from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
-from anomalyhybrid.training.step import as_one_graph, as_written, draw_views
+from anomalyhybrid.training.step import as_one_graph, as_written
 
 PARTS = ("ceilings", "forward", "conditions", "step")
 
@@ -271,17 +271,12 @@ def compiled_plainly(function: Callable) -> Callable:
     return COMPILED.setdefault(function, torch.compile(function))
 
 
-def losses_alone(function: Callable) -> Callable:
-    """One graph of the losses, views as they are written."""
-    return function if function is draw_views else as_one_graph(function)
-
-
 COMPILED: dict[Callable, Callable] = {}
 STEP_WAYS = {
     "eager": as_written,
     "compiled, the compiler's layout": compiled_plainly,
     "compiled": as_one_graph,
-    "compiled, views as written": losses_alone,
+    "compiled, views as written": as_one_graph,
 }
 
 
@@ -330,7 +325,7 @@ def step(rates: Rates, given: argparse.Namespace) -> None:
                 files = RunFiles(folder=Path(folder), fingerprint="rates", metadata={})
                 generator = Generator(generator_preset(preset))
                 trainer = Trainer(config, loss_preset("default"), random_pool(256), generator, VggFeatures(), files)
-                trainer.networks.prepare = STEP_WAYS[way]
+                trainer.networks.prepare, trainer.compiles = STEP_WAYS[way], way == "compiled"
                 rows: list[dict] = []
                 try:
                     trainer.run(report=rows.append)

@@ -123,7 +123,7 @@ def test_limits_hold_at_their_ends_and_for_unknown_scores() -> None:
 
 def test_limits_are_quantiles_of_real_defects() -> None:
     steps = torch.arange(101.0)[:, None].expand(101, len(SCORES))
-    limits = Calibration(good=steps + 1000, real=steps, nearest=steps[:, 0]).limits(0.1)
+    limits = Calibration(good=steps + 1000, real=steps).limits(0.1)
     assert limits["realism"].most == limits["copy"].most == limits["seam"].most == pytest.approx(90)
     assert limits["strangeness"].least == pytest.approx(10)
     assert {limit.by for limit in limits.values()} == {"real"}
@@ -131,7 +131,7 @@ def test_limits_are_quantiles_of_real_defects() -> None:
 
 def test_without_real_defects_what_needs_them_decides_nothing() -> None:
     steps = torch.arange(101.0)[:, None].expand(101, len(SCORES))
-    limits = Calibration(good=steps, real=None, nearest=steps[:, 0]).limits(0.1)
+    limits = Calibration(good=steps, real=None).limits(0.1)
     assert {name for name, limit in limits.items() if limit.by == "none"} == {"seam", "realism", "copy"}
     assert limits["strangeness"].least == pytest.approx(90)
     assert limits["off_object"].most == pytest.approx(90)
@@ -183,12 +183,22 @@ def test_judgement_does_not_depend_on_the_batch() -> None:
 
 
 def test_duplicates_are_found_in_order_and_count_for_themselves() -> None:
-    gate = replace(calibrate(_pool(), GenerateConfig(), "noise"), likeness=0.5)
+    gate = calibrate(_pool(), GenerateConfig(), "noise")
     eye = torch.eye(4)
     flat = torch.ones(6, VIEW * VIEW)
     change = torch.stack([eye[0], eye[1], eye[0], 0.6 * eye[1] + 0.8 * eye[2], eye[2], eye[3]])
     # 2 repeats 0; 3 repeats 1 and is left out, so that 4, which repeats 3 alone, stays
-    assert gate.duplicates(Views(change, flat)) == [2, 3]
+    assert gate.duplicates(Views(change, flat, torch.full((6,), 0.5))) == [2, 3]
+
+
+def test_a_duplicate_is_more_alike_than_the_defect_is_to_itself_moved_a_cell() -> None:
+    gate, target = calibrate(_pool(), GenerateConfig(), "noise"), _noise(5, 31)
+    regions = torch.cat([_square(8, 8), _square(8, 9), _square(8, 14), _square(40, 40), _square(8, 8)])
+    change = torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0]).view(5, 1, 1, 1) * 0.6 * regions
+    found = gate.duplicates(view_of(target + change, regions, target))
+    assert found == [1]  # a pixel beside the first; not the one 6 pixels beside, elsewhere, or of the other sign
+    faint = gate.duplicates(view_of(target[:1].expand(2, -1, -1, -1) + 0.02 * regions[2:4], regions[2:4], target[:1]))
+    assert faint == []  # faint defects of one good image in two places
 
 
 def test_eyes_scale_good_images_to_unit_spread() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.gate_features import Eyes, Views, alike, described, view_of
+from anomalyhybrid.generation.gate_features import STRIDE, Eyes, Views, alike, described, view_of
 from anomalyhybrid.generation.gate_real import LEAST_REAL, RealDefects, originals
 from anomalyhybrid.generation.gate_scores import Normality, good_outlines, grain, off_object, seam, strongest
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
@@ -49,7 +49,6 @@ class Gate:
         real: Real defects, or None without enough of them.
         strange_cell: Strangeness from which a cell counts as changed.
         limits: Of each of `SCORES`.
-        likeness: Largest likeness of two images of the set.
         says: What the user is told about its calibration.
     """
 
@@ -59,7 +58,6 @@ class Gate:
     real: RealDefects | None
     strange_cell: float
     limits: Mapping[str, Limit]
-    likeness: float
     says: tuple[str, ...] = ()
 
     @torch.inference_mode()
@@ -85,15 +83,13 @@ class Gate:
         """Which limits candidates break, bool (B, 7)."""
         return torch.stack([self.limits[name].broken(scores[:, number]) for number, name in enumerate(SCORES)], dim=1)
 
-    def views(self, pictures: Tensor, region_mask: Tensor) -> Views:
-        """Small views of defects, for `duplicates`; arguments as for `scores`."""
-        return view_of(pictures, region_mask, self.mean_good)
-
     def duplicates(self, views: Views, first: int = 0) -> list[int]:
-        """Which images show an earlier one's defect in its place; a duplicate's duplicates count for themselves.
+        """Which images show an earlier one's defect in its place: more alike than the defect is to itself moved a cell.
+
+        A duplicate's duplicates count for themselves.
 
         Args:
-            views: Of a set's images, in its order.
+            views: Of a set's images less their targets, in its order.
             first: Number from which they are looked at; those before are kept.
 
         Returns:
@@ -103,7 +99,7 @@ class Gate:
         kept = torch.ones(len(views), dtype=torch.bool, device=views.region.device)
         for number in range(max(first, 1), len(views)):
             near = alike(views[number : number + 1], views[:number])[0]
-            if bool(((near > self.likeness) & kept[:number]).any()):
+            if bool(((near > views.moved[number]) & kept[:number]).any()):
                 kept[number] = False
                 found.append(number)
         return found
@@ -119,7 +115,7 @@ class Gate:
             | {"by": limit.by}
             for name, limit in self.limits.items()
         }
-        return {"limits": limits | {DUPLICATE: {"most": round(self.likeness, 4)}}, "notes": list(self.says)}
+        return {"limits": limits | {DUPLICATE: {"by": f"itself, moved by {STRIDE} pixels"}}, "notes": list(self.says)}
 
 
 def _scores(
@@ -143,7 +139,7 @@ def _scores(
         "grain": grain(pictures, region_mask),
         "off_object": off_object(region_mask, object_mask),
         "realism": unknown if real is None else real.distance(described(cells, region_mask), source),
-        "copy": unknown if real is None else real.likeness(gate.views(pictures, region_mask), itself),
+        "copy": unknown if real is None else real.likeness(view_of(pictures, region_mask, gate.mean_good), itself),
     }
     return torch.stack([found[name] for name in SCORES], dim=1)
 
@@ -171,12 +167,10 @@ class Calibration:
     Attributes:
         good: Scores of good images inside random outlines, float (N, 7).
         real: Scores of real defects, each without its own original, float (M, 7); None without enough of them.
-        nearest: Largest likeness of each of the good images inside its outline to another one, float (N,).
     """
 
     good: Tensor
     real: Tensor | None
-    nearest: Tensor
 
     def limits(self, strictness: float) -> dict[str, Limit]:
         """Limits of all `SCORES`, each of which rejects about this share of what it is taken from (ADR-014)."""
@@ -209,11 +203,6 @@ class Calibration:
             "copy": Limit(most=real("copy", high), by="real"),
         }
 
-    def likeness(self, strictness: float) -> float:
-        """Largest likeness of two images of one set."""
-        nearest = self.nearest if self.real is None else self.real[:, SCORES.index("copy")]
-        return _quantile(nearest, 1 - strictness)
-
 
 def calibrate(pool: CategoryPool, config: GenerateConfig, category: str) -> Gate:
     """Learn from a pool what the gate lets pass.
@@ -229,8 +218,7 @@ def calibrate(pool: CategoryPool, config: GenerateConfig, category: str) -> Gate
     Source: ADR-014.
     """
     gate, found = measure_pool(pool, config, category)
-    strictness = config.gate_strictness
-    return replace(gate, limits=found.limits(strictness), likeness=found.likeness(strictness))
+    return replace(gate, limits=found.limits(config.gate_strictness))
 
 
 @torch.inference_mode()
@@ -252,7 +240,7 @@ def measure_pool(pool: CategoryPool, config: GenerateConfig, category: str) -> t
     says = () if real is not None else (_no_real(category, len(originals(pool).unique())),)
     gate = Gate(
         eyes=eyes, normality=normality, mean_good=mean_good, real=real, strange_cell=_quantile(strange, STRANGE),
-        limits={name: Limit() for name in SCORES}, likeness=1.0, says=says,
+        limits={name: Limit() for name in SCORES}, says=says,
     )  # fmt: skip
     none = torch.full_like(chosen, -1)
     of_good, of_real = _scores(gate, pictures, outlines, objects, chosen, none, none), None
@@ -260,9 +248,7 @@ def measure_pool(pool: CategoryPool, config: GenerateConfig, category: str) -> t
         every, own = torch.arange(len(pool.base), device=device), originals(pool)
         regions, products = mask_of(pool.base.region_u8, every), mask_of(pool.base.object_u8, every)
         of_real = _scores(gate, maps_of(pool.base, every)[0], regions, products, torch.full_like(every, -1), own, own)
-    views = gate.views(pictures, outlines)
-    nearest = alike(views, views).fill_diagonal_(0).amax(dim=1)
-    return gate, Calibration(good=of_good, real=of_real, nearest=nearest)
+    return gate, Calibration(good=of_good, real=of_real)
 
 
 def _no_real(category: str, found: int) -> str:

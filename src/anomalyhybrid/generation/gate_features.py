@@ -108,49 +108,71 @@ def described(cells: Tensor, region_mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Small views of defects in their places, to find copies.
+    """Small views of defects in their places, to find copies and duplicates.
 
     Attributes:
-        change: Difference from the mean good image inside the region, of length 1, float
+        change: What the region shows less what would be there without the defect, of length 1, float
             (N, 3 * 32 * 32).
         region: Share of each pixel that the region covers, float (N, 32 * 32).
+        moved: How much each is `alike` itself moved by a cell, float (N,): what is more alike it is no other defect.
     """
 
     change: Tensor
     region: Tensor
+    moved: Tensor
 
     def __getitem__(self, chosen: Tensor | Sequence[int] | slice) -> Views:
-        return Views(self.change[chosen], self.region[chosen])
+        return Views(self.change[chosen], self.region[chosen], self.moved[chosen])
 
     def __len__(self) -> int:
         return len(self.region)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Views]) -> Views:
+        """Several as one; at least one is needed."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("change", "region", "moved")))
 
-def view_of(images: Tensor, region_mask: Tensor, mean_good: Tensor) -> Views:
+
+def view_of(images: Tensor, region_mask: Tensor, without: Tensor) -> Views:
     """Make small views.
 
     Args:
         images: float (N, 3, S, S) in [-1, 1].
         region_mask: Binary float (N, 1, S, S).
-        mean_good: Mean of the good images, float (1, 3, S, S).
+        without: What there would be without the defects, float (N or 1, 3, S, S): their targets, or the mean good
+            image.
     """
+    change = (images - without) * region_mask
+    own, region = _small(change, region_mask)
+    moved = [
+        alike((own, region), _small(change.roll(STRIDE, side), region_mask.roll(STRIDE, side))).diagonal()
+        for side in (2, 3)
+    ]
+    return Views(own, region, torch.stack(moved).amax(dim=0))
+
+
+def _small(change: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """`Views.change` and `Views.region` of changes inside regions."""
     weight = F.adaptive_avg_pool2d(region_mask, VIEW)
-    change = F.adaptive_avg_pool2d((images - mean_good) * region_mask, VIEW) / weight.clamp_min(1e-6)
-    flat = (change * weight.sqrt()).flatten(1)
-    return Views(flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-6), weight.flatten(1))
+    mean = F.adaptive_avg_pool2d(change, VIEW) / weight.clamp_min(1e-6)
+    flat = (mean * weight.sqrt()).flatten(1)
+    return flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-6), weight.flatten(1)
 
 
-def alike(views: Views, others: Views) -> Tensor:
+def alike(views: Views | tuple[Tensor, Tensor], others: Views | tuple[Tensor, Tensor]) -> Tensor:
     """How much two defects are one: overlap of their regions times the correlation of what they show there.
 
     Args:
-        views: Of N defects.
+        views: Of N defects, or their ``change`` and ``region``.
         others: Of M defects.
 
     Returns:
         float (N, M) in [0, 1]; 1 for the same picture in the same place, 0 for regions that do not meet.
     """
-    common = views.region.sqrt() @ others.region.sqrt().T  # of soft regions: 1 with itself after the division below
-    area = views.region.sum(dim=1)[:, None] + others.region.sum(dim=1)[None]
+    (change, region), (change_2, region_2) = (
+        (one.change, one.region) if isinstance(one, Views) else one for one in (views, others)
+    )
+    common = region.sqrt() @ region_2.sqrt().T  # of soft regions: 1 with itself after the division below
+    area = region.sum(dim=1)[:, None] + region_2.sum(dim=1)[None]
     overlap = common / (area - common).clamp_min(1e-6)
-    return overlap.clamp(0, 1) * (views.change @ others.change.T).clamp(0, 1)
+    return overlap.clamp(0, 1) * (change @ change_2.T).clamp(0, 1)

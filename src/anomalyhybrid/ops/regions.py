@@ -5,12 +5,11 @@ Masks are float (B, 1, H, W) in [0, 1]; all functions are batched and run on the
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalyhybrid.ops.fused import fused
 from anomalyhybrid.ops.warp import identity_grid
 
 
@@ -49,22 +48,12 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma).square())
     kernel = (kernel / kernel.sum()).to(image.dtype)
-    if torch.compiler.is_compiling():  # which makes one pass of each sum
-        padded = F.pad(image, (radius, radius, radius, radius), mode="replicate")
-        return _weighted_windows(_weighted_windows(padded, kernel, 3), kernel, 2)
     planes = image.shape[0] * image.shape[1]
     row = kernel.view(1, 1, 1, -1).expand(planes, 1, 1, -1)
     column = kernel.view(1, 1, -1, 1).expand(planes, 1, -1, 1)
     padded = F.pad(image, (radius, radius, radius, radius), mode="replicate")
     padded = padded.reshape(1, planes, *padded.shape[-2:])  # one image of many channels: 10 times as fast on a CPU
     return F.conv2d(F.conv2d(padded, row, groups=planes), column, groups=planes).view(image.shape)
-
-
-def _weighted_windows(padded: Tensor, kernel: Tensor, dim: int) -> Tensor:
-    """Correlation with a kernel along one dimension, without padding."""
-    length = padded.shape[dim] - len(kernel) + 1
-    windows = [weight * padded.narrow(dim, start, length) for start, weight in enumerate(kernel.unbind())]
-    return functools.reduce(torch.add, windows)
 
 
 def soft_alpha(mask: Tensor, width: int) -> Tensor:
@@ -119,6 +108,7 @@ def smooth_noise(draws_BCKK: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(draws_BCKK, (height, width), mode="bicubic", align_corners=False) * 1.3
 
 
+@fused
 def blob(center_B2: Tensor, radii_B2: Tensor, angle_B: Tensor, noise_BHW: Tensor, roughness_B: Tensor) -> Tensor:
     """Irregular ellipses.
 
@@ -155,6 +145,7 @@ def segment_distance(grid_BHW2: Tensor, start_BK2: Tensor, end_BK2: Tensor) -> T
     return squares[0].sqrt_()
 
 
+@fused
 def stroke(vertices_BK2: Tensor, width_B: Tensor, noise_BHW: Tensor, roughness_B: Tensor) -> Tensor:
     """Poly-lines of varying width, for scratches, cracks and fibres; binary float (B, 1, H, W).
 
@@ -171,6 +162,7 @@ def stroke(vertices_BK2: Tensor, width_B: Tensor, noise_BHW: Tensor, roughness_B
     return (distance < limit).float()[:, None]
 
 
+@fused
 def polygon(vertices_BK2: Tensor, height: int, width: int) -> Tensor:
     """Filled polygons by the even-odd rule; binary float (B, 1, H, W).
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalyhybrid.ops.fused import fused
+
 COARSE_SIDE = 64  # side of the grid on which spline fields are solved before they are upsampled
 
 
@@ -21,16 +23,16 @@ def identity_grid(batch: int, height: int, width: int, device: torch.device) -> 
     return grid.expand(batch, height, width, 2)
 
 
-def _radial(squared: Tensor) -> Tensor:
-    """Thin-plate kernel U(r) = r^2 log r^2 / 2, 0 at r = 0."""
-    return 0.5 * squared * torch.log(squared.clamp_min(1e-12))
+@fused
+def _kernel(queries_BM2: Tensor, points_BN2: Tensor) -> Tensor:
+    """Thin-plate kernel U(r) = r^2 log r^2 / 2 of all distances, 0 at r = 0, float (B, M, N).
 
-
-def _squared_distances(queries_BM2: Tensor, points_BN2: Tensor) -> Tensor:
-    """Squared distances, float (B, M, N); `torch.cdist` takes 25 times as long on a GPU (docs/log.md)."""
+    Distances by their coordinates: `torch.cdist` takes 25 times as long on a GPU (docs/log.md).
+    """
     offset_x = queries_BM2[:, :, None, 0] - points_BN2[:, None, :, 0]
     offset_y = queries_BM2[:, :, None, 1] - points_BN2[:, None, :, 1]
-    return offset_x.square() + offset_y.square()
+    squared = offset_x.square() + offset_y.square()
+    return 0.5 * squared * torch.log(squared.clamp_min(1e-12))
 
 
 def thin_plate_displacement(points_BN2: Tensor, shifts_BN2: Tensor, queries_BM2: Tensor) -> Tensor:
@@ -49,7 +51,7 @@ def thin_plate_displacement(points_BN2: Tensor, shifts_BN2: Tensor, queries_BM2:
     batch, count, _ = points_BN2.shape
     ones = points_BN2.new_ones(batch, count, 1)
     affine = torch.cat([ones, points_BN2], dim=2)
-    kernel = _radial(_squared_distances(points_BN2, points_BN2))
+    kernel = _kernel(points_BN2, points_BN2)
     system = points_BN2.new_zeros(batch, count + 3, count + 3)
     system[:, :count, :count] = kernel
     system[:, :count, count:] = affine
@@ -57,9 +59,8 @@ def thin_plate_displacement(points_BN2: Tensor, shifts_BN2: Tensor, queries_BM2:
     values = torch.cat([shifts_BN2, shifts_BN2.new_zeros(batch, 3, 2)], dim=1)
     solved, _ = torch.linalg.solve_ex(system.double(), values.double())  # unlike solve, it does not wait for a GPU
     weights = solved.to(points_BN2.dtype)
-    distances = _squared_distances(queries_BM2, points_BN2)
     query_affine = torch.cat([queries_BM2.new_ones(batch, queries_BM2.shape[1], 1), queries_BM2], dim=2)
-    return _radial(distances) @ weights[:, :count] + query_affine @ weights[:, count:]
+    return _kernel(queries_BM2, points_BN2) @ weights[:, :count] + query_affine @ weights[:, count:]
 
 
 def _window_lattice(side: int, device: torch.device) -> Tensor:

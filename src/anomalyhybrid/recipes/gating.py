@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from anomalyhybrid.data.headers import at_a_time
 from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_model_u8
 from anomalyhybrid.data.windows import Window
 from anomalyhybrid.generation.additions import number_of
 from anomalyhybrid.generation.gate import DUPLICATE, Gate
-from anomalyhybrid.generation.gate_features import Views
+from anomalyhybrid.generation.gate_features import Views, view_of
 from anomalyhybrid.generation.manifest import Row, read_rows, write_rows
 from anomalyhybrid.generation.rejected import SURPLUS, Rejected, broken_limits, leave_out
 from anomalyhybrid.ops.ranges import signed_from_u8
@@ -79,6 +80,9 @@ class _Seen:
         self.first = job.order.first_number(category, True)
         self.last = self.first + job.config.count - 1
         self._views: dict[str, Views] = {}
+        self._normals = job.pools[category].normals
+        records = enumerate(job.writers[category].normals)
+        self._number = {_place(one.relative, one.window and one.window.as_list()): number for number, one in records}
         self._distinct = 0  # own images, the first, that are known to repeat none before them
 
     def _rows(self) -> tuple[list[Row], list[Row]]:
@@ -117,11 +121,17 @@ class _Seen:
             for row, (color, region) in zip(new, loaded, strict=True):
                 picture = signed_from_u8(torch.tensor(color).permute(2, 0, 1)[None].to(device))
                 mask = torch.tensor(region)[None, None].float().to(device)
-                self._views[row.id] = self.gate.views(picture, mask)
-        own = [self._views[row.id] for row in rows]
-        if not own:
-            return Views(torch.zeros(0, 1, device=device), torch.zeros(0, 1, device=device))
-        return Views(torch.cat([one.change for one in own]), torch.cat([one.region for one in own]))
+                self._views[row.id] = view_of(picture, mask, self._target(row))
+        nothing = torch.zeros(0, 1, device=device)
+        return Views.joined([self._views[row.id] for row in rows]) if rows else Views(nothing, nothing, nothing[:, 0])
+
+    def _target(self, row: Row) -> Tensor:
+        """The good image that an image is made of, float (1, 3, S, S)."""
+        return signed_from_u8(self._normals.color_u8[self._number[_place(row.target, row.window)]][None])
+
+
+def _place(relative: str, window: list[int] | None) -> tuple[str, tuple[int, ...]]:
+    return relative, tuple(window or ())
 
 
 def _at_model_size(folder: Path, row: Row, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from anomalyhybrid.models.discriminator import Discriminator
 from anomalyhybrid.models.generator import Generator, save_generator
 from anomalyhybrid.models.perceptual import VggFeatures
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.fused import fusing
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.checkpoint import load_checkpoint, save_checkpoint
 from anomalyhybrid.training.config import LossConfig, TrainConfig
@@ -97,7 +98,8 @@ class Trainer:
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
         self._block: tuple[int, Views] | None = None
-        self.networks = self._wrap(features, compiled=config.compile and on_gpu)
+        self.compiles = config.compile and on_gpu
+        self.networks = self._wrap(features)
         self.probe = self._new_probe()
 
     def _new_discriminator(self) -> Discriminator:
@@ -108,7 +110,7 @@ class Trainer:
 
     def _draw_views(self, rows: Draws) -> Views:
         """Make the samples of a block of steps."""
-        return self.networks.prepare(draw_views)(rows, self.pool, self.config.augment)
+        return draw_views(rows, self.pool, self.config.augment)
 
     def _slice(self, views: Views, part: slice) -> Views:
         return slice_views(views, part)
@@ -117,7 +119,7 @@ class Trainer:
         """Update both networks on one batch."""
         return training_step(self.networks, self.loss, views, draws)
 
-    def _wrap(self, features: VggFeatures | None, *, compiled: bool) -> Networks:
+    def _wrap(self, features: VggFeatures | None) -> Networks:
         return Networks(
             generator=self.generator,
             discriminator=self.discriminator,
@@ -125,7 +127,7 @@ class Trainer:
             generator_optimizer=self.generator_optimizer,
             discriminator_optimizer=self.discriminator_optimizer,
             processes=self.processes,
-            prepare=as_one_graph if compiled else as_written,
+            prepare=as_one_graph if self.compiles else as_written,
         )
 
     @property
@@ -154,7 +156,8 @@ class Trainer:
         if self._block is None or self._block[0] != first:
             steps = range(first, first + self.config.view_block)
             rows = Draws.joined([self._rows("views", number, 2048) for number in steps]).to(self.device)
-            self._block = (first, self._draw_views(rows))
+            with fusing(self.compiles):
+                self._block = (first, self._draw_views(rows))
         views = self._block[1]
         batch = len(views.region_mask) // self.config.view_block
         return self._slice(views, slice((step - first) * batch, (step - first + 1) * batch))

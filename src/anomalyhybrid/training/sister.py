@@ -217,7 +217,7 @@ class SisterTrainer(loop.Trainer):
         return SisterProbe.draw(self.pool, self.config.seed, loop.PROBES, self.device)
 
     def _draw_views(self, rows: Draws):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.networks.prepare(draw_sister_views)(rows, self.pool, self.config.augment)
+        return draw_sister_views(rows, self.pool, self.config.augment)
 
     def _slice(self, views: SisterViews, part: slice):  # pyright: ignore[reportIncompatibleMethodOverride]
         return views.part(part)

@@ -119,7 +119,7 @@ class Networks:
         discriminator: `Discriminator`; its parameters belong to `discriminator_optimizer`.
         features: Perceptual network, or None.
         processes: Those that share each batch.
-        prepare: Makes of a function that draws views or finds losses what is run: itself, or `as_one_graph`.
+        prepare: Makes of the function that finds a batch's losses what is run: itself, or `as_one_graph`.
     """
 
     generator: nn.Module
