@@ -219,7 +219,7 @@ def test_maps_by_another_extractor_are_refused(tmp_path: Path, make_set: Make, p
     [
         ({"count": -1}, "count is -1"),
         ({"count": 0, "normals": 0}, "both 0"),
-        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
         ({"max_attempts": 0}, "max_attempts is 0"),
         ({"decoders": ()}, "give at least one of ahd, ahe"),
         ({"operations": ()}, "give at least one of merge"),

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from set_files import contents, file_set, rows_of
 
 from anomalyhybrid.data.loading import save_png
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation import writer
+from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import DATASET, MANIFEST
 
 Make = Callable[..., Path]
@@ -157,6 +159,21 @@ def test_other_settings_are_refused(
     with pytest.raises(DataError, match=f"begun with another {what}"):
         start(finished, resume=True, **changes)
     assert contents(finished) == whole
+
+
+def test_a_number_of_images_together_that_is_not_given_is_the_one_begun_with(
+    finished: Path, start: Start, whole: dict[str, bytes]
+) -> None:
+    """As on another device, where it would be chosen otherwise."""
+    start(finished, resume=True, batch_size=0)
+    assert contents(finished) == whole
+
+
+def test_a_new_set_records_the_number_that_fits_the_device(tmp_path: Path, start: Start) -> None:
+    about = json.loads((start(tmp_path / "set", count=1, normals=0, batch_size=0) / "dataset.json").read_text())
+    assert about["config"]["batch_size"] == (64 if torch.cuda.is_available() else 16)
+    assert GenerateConfig().with_batch("cuda").batch_size > GenerateConfig().with_batch("cpu").batch_size
+    assert GenerateConfig(batch_size=5).with_batch("cuda").batch_size == 5
 
 
 def test_another_model_is_refused(

@@ -39,12 +39,13 @@ def image_sides(path: Path) -> tuple[int, int]:
     return min(sides), max(sides)
 
 
-def at_a_time(paths: Iterable[Path], most: int | None = None) -> int:
+def at_a_time(paths: Iterable[Path], most: int | None = None, *, pixels_a_thread: int = 0) -> int:
     """How many of some images may be decoded at one time, so that large ones do not fill the memory.
 
     Args:
         paths: The images; those without a readable header do not count.
         most: The most threads; one for each processor by default.
+        pixels_a_thread: Threads beyond two are for images that have this many pixels for each; 0 asks for none.
 
     Returns:
         At least 1.
@@ -56,7 +57,10 @@ def at_a_time(paths: Iterable[Path], most: int | None = None) -> int:
         except DataError:
             continue
         largest = max(largest, shorter * longer)
-    return max(1, min(most or os.cpu_count() or 1, _PIXELS_AT_A_TIME // largest))
+    limit = most or os.cpu_count() or 1
+    if pixels_a_thread:
+        limit = min(limit, max(2, largest // pixels_a_thread))
+    return max(1, min(limit, _PIXELS_AT_A_TIME // largest))
 
 
 def colour_profile(path: Path, pixels: np.ndarray) -> bytes | None:

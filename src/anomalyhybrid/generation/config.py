@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from anomalyhybrid.choices import WindowSetting
@@ -106,8 +106,9 @@ class GenerateConfig:
     accepted images: others are replaced, up to 3 times as many in all (docs/adr/014)."""
     gate_strictness: float = 0.05
     """Share of its own calibration, real defects where there are enough, that each rule of the gate would reject."""
-    batch_size: int = 16
-    """Images generated together; part of what an image's pixels depend on, so recorded."""
+    batch_size: int = 0
+    """Images generated together; part of what an image's pixels depend on, so recorded. 0 takes 64 on a GPU, which is
+    busy with starting kernels when there are fewer, and 16 on a CPU; a large GPU is faster with 256."""
     backend: Literal["auto", "torch", "onnx", "openvino"] = "auto"
     """Runtime of the networks; pixels differ in their last bits, so the one used is recorded. `auto` is torch on a GPU,
     and on a CPU openvino, else onnx, else torch, whichever is installed first (docs/adr/017)."""
@@ -133,8 +134,16 @@ class GenerateConfig:
         except TypeError as error:
             raise ConfigError(f"the set's settings are not those of this version ({error})") from error
 
+    def with_batch(self, device: str) -> GenerateConfig:
+        """The same, with a number of images to generate together that fits the device where none was given.
+
+        Args:
+            device: ``cpu`` or another type of device.
+        """
+        return self if self.batch_size else replace(self, batch_size=16 if device == "cpu" else 64)
+
     def __post_init__(self) -> None:
-        for name, least in (("count", 0), ("normals", 0), ("batch_size", 1), ("max_attempts", 1)):
+        for name, least in (("count", 0), ("normals", 0), ("batch_size", 0), ("max_attempts", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"generate.{name} is {getattr(self, name)}; it must be at least {least}")
         if self.count + self.normals == 0:

@@ -11,19 +11,24 @@ import torch
 
 from anomalyhybrid.data.headers import at_a_time
 
+PIXELS_A_THREAD = 1 << 18
+"""Pixels of an image for each thread beyond two: of smaller images more threads do nothing but wait for Python's lock,
+and make the thread that draws the next images wait for it as well (docs/log.md: a small step of it takes 3 us alone, 12
+beside 2 writing threads, 50 beside 32)."""
+
 
 @contextlib.contextmanager
 def writing_threads(paths: Sequence[Path], most: int) -> Iterator[ThreadPoolExecutor]:
     """Threads for one image each, as many as the images' sizes allow.
 
     PyTorch gives every thread that uses it a team of its own; teams that are larger together than the machine wait for
-    each other (docs/log.md: 8 processes of 4 such threads wrote 54 images a second in place of over a thousand).
+    each other.
 
     Args:
         paths: The images.
         most: Threads that may run in all, `torch.get_num_threads()` of the thread that generates.
     """
-    count = max(1, min(at_a_time(paths, most), len(paths)))
+    count = max(1, min(at_a_time(paths, most, pixels_a_thread=PIXELS_A_THREAD), len(paths)))
     share = max(1, most // count)
     with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as threads:
         yield threads

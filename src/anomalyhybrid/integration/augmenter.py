@@ -180,8 +180,9 @@ class DefectAugmenter(nn.Module):
         self.drawn += len(batch)
         chosen = [place for place, number in enumerate(numbers) if self._happens(number)]
         self._parts.to(batch.device)
-        for start in range(0, len(chosen), self.config.batch_size):
-            places = chosen[start : start + self.config.batch_size]
+        together = self.config.with_batch(batch.device.type).batch_size
+        for start in range(0, len(chosen), together):
+            places = chosen[start : start + together]
             with torch.autocast(batch.device.type, enabled=False):  # a trainer's is not ours
                 shown, region = self._with_defects(unit[places], [numbers[place] for place in places])
             shown = ((shown - self._mean.to(shown.device)) / self._std.to(shown.device)).to(batch.dtype)

@@ -101,7 +101,7 @@ class GeneratedDefects(Dataset[Item]):
         if good < 0:
             raise ConfigError(f"good is {good}; give the number of untouched good images of an epoch, 0 for none")
         self._device = checked_device(device)
-        config = GenerateConfig() if config is None else config
+        config = (GenerateConfig() if config is None else config).with_batch(self._device.type)
         if config.gate == "on" and self._device.type != best_device().type:
             raise ConfigError(f"the quality gate works on {best_device().type} here; give this device, or gate='off'")
         sources = sources_of(data, base_set, config, cache, skip_unreadable=skip_unreadable)

@@ -16,16 +16,26 @@ class Norm(nn.GroupNorm):
     """Group norm that stays in the input's precision under autocast.
 
     Instance norm, pix2pixHD's choice, takes each channel's mean away and the colour of the reference with it; groups
-    keep the differences between channels (ADR-002).
+    keep the differences between channels (ADR-002). With as many groups as channels it is instance norm, in either
+    layout of memory.
+
+    Args:
+        channels: Of the features.
+        groups: That they are normalised in.
     """
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(GROUPS, channels)
+    def __init__(self, channels: int, groups: int = GROUPS) -> None:
+        super().__init__(groups, channels)
 
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
             weight, bias = self.weight.to(features.dtype), self.bias.to(features.dtype)
             return F.group_norm(features, self.num_groups, weight, bias, self.eps)
+
+
+def laid_out(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) with their channels last in a compiled function, so that what follows from them is, too."""
+    return images.contiguous(memory_format=torch.channels_last) if torch.compiler.is_compiling() else images
 
 
 def conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:

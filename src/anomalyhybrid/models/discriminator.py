@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anomalyhybrid.models.blocks import Norm, laid_out
 from anomalyhybrid.models.config import DiscriminatorConfig
 
 
@@ -25,7 +26,7 @@ class PatchNet(nn.Module):
             stages.append(
                 nn.Sequential(
                     nn.Conv2d(inputs, outputs, 4, stride, 1, bias=False),
-                    nn.InstanceNorm2d(outputs, affine=True),
+                    Norm(outputs, groups=outputs),
                     nn.LeakyReLU(0.2),
                 )
             )
@@ -60,7 +61,7 @@ class Discriminator(nn.Module):
         Returns:
             For each scale the list of layer outputs; the last of each list are the logits.
         """
-        current = torch.cat([stacked, image], dim=1)
+        current = laid_out(torch.cat([stacked, image], dim=1))
         results = []
         for index, net in enumerate(self.nets):
             if index:

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -97,6 +97,18 @@ def used_backend(asked: Asked, about: dict | None) -> Backend:
     """
     device = best_device().type
     return choose_backend(asked, device) if about is None else recorded_backend(descriptions(about)[-1], device)
+
+
+def with_used_batch(config: GenerateConfig, about: dict | None) -> GenerateConfig:
+    """Settings with the number of images generated together that a set was begun with, or that fits this device.
+
+    Args:
+        config: As the user gives it; a number that is given stays.
+        about: What the set says of itself, to finish it; None for new images.
+    """
+    if about is not None and not config.batch_size:
+        return replace(config, batch_size=descriptions(about)[-1]["config"]["batch_size"])
+    return config.with_batch(best_device().type)
 
 
 def check_beginning(out: Path, names: Sequence[str], *, resume: bool, append: bool = False) -> None:

@@ -38,6 +38,7 @@ from anomalyhybrid.recipes.description import (
     joined,
     remove_half_written,
     used_backend,
+    with_used_batch,
     write_description,
 )
 from anomalyhybrid.recipes.gating import GATE, fill_up, gate_records, sorted_out, tell_missing
@@ -103,6 +104,7 @@ def generate(
         about = read_description(out)
         if about is not None:
             check_beginning(out, (), resume=True)
+    config = with_used_batch(config, about if resume or shard else None)
     model = load_model(run)
     sources = controlled_sources(
         data, base_set, config, skip_unreadable=skip_unreadable, cache=cache, announce=announce

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from anomalyhybrid import losses
 from anomalyhybrid.data.loading import save_png
 from anomalyhybrid.errors import ConfigError
+from anomalyhybrid.models.blocks import laid_out
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import u8_from_signed
@@ -107,7 +108,7 @@ def sister_losses(
     alone_B: Tensor,
 ) -> BatchLosses:
     """Losses of AnomalyHybrid* and its discriminator on one batch; as `batch_losses`."""
-    stacked = views.conditions.stacked()
+    stacked = laid_out(views.conditions.stacked())
     device = stacked.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         outputs: dict[str, DecoderOutput] = generator(stacked)

@@ -16,6 +16,7 @@ from anomalyhybrid.augment.config import AugmentConfig
 from anomalyhybrid.augment.pseudo import from_pair, make_pseudo_defects
 from anomalyhybrid.augment.views import draw_grids, make_views
 from anomalyhybrid.manipulate.operations import region_frame
+from anomalyhybrid.models.blocks import laid_out
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.training.config import LossConfig
 from anomalyhybrid.training.pool import TrainingPool
@@ -107,7 +108,7 @@ def crop(image: Tensor, top_B: Tensor, left_B: Tensor, side: int) -> Tensor:
     rows = (top_B[:, None] + offsets)[:, :, None]
     columns = (left_B[:, None] + offsets)[:, None, :]
     samples = torch.arange(len(image), device=image.device)[:, None, None]
-    return image.permute(0, 2, 3, 1)[samples, rows, columns].permute(0, 3, 1, 2).contiguous()
+    return image.permute(0, 2, 3, 1)[samples, rows, columns].permute(0, 3, 1, 2)
 
 
 @dataclass(slots=True)
@@ -259,11 +260,12 @@ def batch_losses(
         alone_B: bool (B,): samples judged on their source alone.
         corners: Where VGG compares; None for whole images.
     """
-    stacked = views.conditions.stacked()
+    stacked = laid_out(views.conditions.stacked())
     device = stacked.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         outputs: dict[str, DecoderOutput] = generator(stacked)
         generated, wanted, masks = _targets(views, outputs, alone_B)
+        wanted = laid_out(wanted)
         repeated = stacked.repeat(len(outputs), 1, 1, 1)
         terms, own = adversarial_terms(discriminator, config, repeated, generated, wanted)
         if config.perceptual_weight and features is not None:
