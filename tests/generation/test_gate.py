@@ -18,7 +18,10 @@ from anomalyhybrid.generation.gate_features import VIEW, Eyes, Views, alike, vie
 from anomalyhybrid.generation.gate_scores import Normality, grain, off_object, seam, strongest
 from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.manipulate.symmetry import Symmetry
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.structures import KINDS, draw_region
 from anomalyhybrid.recipes.regeneration import regenerate
+from anomalyhybrid.seeding import stream
 
 Make = Callable[..., Path]
 NO_SYMMETRY = Symmetry(flip_x=False, flip_y=False, half_turn=False, any_turn=False)
@@ -184,11 +187,11 @@ def test_judgement_does_not_depend_on_the_batch() -> None:
 
 def test_duplicates_are_found_in_order_and_count_for_themselves() -> None:
     gate = calibrate(_pool(), GenerateConfig(), "noise")
-    eye = torch.eye(4)
-    flat = torch.ones(6, VIEW * VIEW)
-    change = torch.stack([eye[0], eye[1], eye[0], 0.6 * eye[1] + 0.8 * eye[2], eye[2], eye[3]])
+    angle = torch.deg2rad(torch.tensor([90.0, 0.0, 90.0, 15.0, 30.0]))  # cos 15 is a duplicate's, cos 30 is not
+    color = torch.stack([torch.cos(angle), torch.sin(angle), torch.zeros(5)], dim=1)
+    change = color[:, :, None].expand(5, 3, VIEW * VIEW).flatten(1) / VIEW
     # 2 repeats 0; 3 repeats 1 and is left out, so that 4, which repeats 3 alone, stays
-    assert gate.duplicates(Views(change, flat, torch.full((6,), 0.5))) == [2, 3]
+    assert gate.duplicates(Views(change, torch.ones(5, VIEW * VIEW))) == [2, 3]
 
 
 def test_a_duplicate_is_more_alike_than_the_defect_is_to_itself_moved_a_cell() -> None:
@@ -199,6 +202,19 @@ def test_a_duplicate_is_more_alike_than_the_defect_is_to_itself_moved_a_cell() -
     assert found == [1]  # a pixel beside the first; not the one 6 pixels beside, elsewhere, or of the other sign
     faint = gate.duplicates(view_of(target[:1].expand(2, -1, -1, -1) + 0.02 * regions[2:4], regions[2:4], target[:1]))
     assert faint == []  # faint defects of one good image in two places
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+@pytest.mark.parametrize("kind", ["scratch", "dent"])
+def test_independent_defects_are_hardly_ever_duplicates_and_copies_always(size: int, kind: str) -> None:
+    gate, draws = calibrate(_pool(), GenerateConfig(), "noise"), Draws.from_stream(stream(0, "shapes", size), 40, 2048)
+    kinds = torch.full((40,), KINDS.index(kind))
+    regions = draw_region(draws, kinds, draws.uniforms(2, -0.6, 0.6), draws.log_uniform(0.05, 0.3), size, size)
+    good = torch.zeros(1, 3, size, size)
+    views = view_of(good - 0.5 * regions, regions, good)
+    assert len(gate.duplicates(views)) <= 4
+    copies = gate.duplicates(Views.joined([views, views]), first=40)
+    assert copies == list(range(40, 80))
 
 
 def test_eyes_scale_good_images_to_unit_spread() -> None:

@@ -95,6 +95,17 @@ def test_several_defects_in_the_allowed_part_of_one_window(tmp_path: Path, make_
     assert max(len(row["parts"]) for row in rows) >= 2
 
 
+def test_named_defects_of_a_gated_set_have_windows_of_their_own(tmp_path: Path, make_set: Make, large: Path) -> None:
+    """An entry with its own region of interest takes other windows than the set's; duplicates are looked for in all."""
+    (tmp_path / "corner.json").write_text("[[0.62, 0.3], [0.9, 0.3], [0.9, 0.6], [0.62, 0.6]]")
+    (tmp_path / "defects.json").write_text(json.dumps({"corner": {"roi": "corner.json"}, "anything": {}}))
+    settings = {"window": 64, "gate": "on", "gate_strictness": 0.3, "max_attempts": 3, "batch_size": 4}
+    out = make_set(tmp_path / "set", large, count=6, normals=0, taxonomy=str(tmp_path / "defects.json"), **settings)
+    rows = check_contract(out)
+    assert {row["defect"] for row in rows} == {"corner", "anything"}
+    assert len({(row["target"], *row["window"]) for row in rows}) > 1
+
+
 @pytest.mark.parametrize("real", [False, True])
 def test_the_same_image_again(tmp_path: Path, make_set: Make, large: Path, real: bool) -> None:
     settings = {"base_set": (large,) if real else (), "normals_as": "patch", "window": 100, "batch_size": 4}

@@ -26,6 +26,7 @@ from anomalyhybrid.generation.hybrids import (
     silhouette_depth,
 )
 from anomalyhybrid.recipes import hybrid_job
+from anomalyhybrid.recipes.generation import generate
 from anomalyhybrid.recipes.hybrids import generate_hybrids
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.types import DecoderOutput
@@ -285,6 +286,11 @@ def test_within_a_class_is_redrawn_and_good(tmp_path: Path, make: Callable[..., 
     assert [row.defect for row in rows] == ["good", "good"]
     assert all(row.image.startswith("train/good/") for row in rows)
     assert summary["wings"]["redrawn_in_class"] == 2
+
+
+def test_hybrids_are_no_set_of_defects_to_resume(tiny_run: Path, whole: Path, wings: Path) -> None:
+    with pytest.raises(DataError):
+        generate(str(tiny_run), [wings], whole, config=GenerateConfig(), resume=True, announce=lambda text: None)
 
 
 def test_refusals(tmp_path: Path, make: Callable[..., dict], whole: Path, wings: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,30 @@ def test_threads_fit_the_images_and_share_pytorchs(
         torch.set_num_threads(before)
 
 
-def test_those_that_generate_keep_their_threads(tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    with writing_threads(pictures(tmp_path, 8, 3), before) as pool:
-        list(pool.map(lambda number: torch.rand(8) * number, range(3)))
-    assert torch.get_num_threads() == before
+class StoppedError(Exception):
+    """Stands for a full disk."""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_threads_that_start_later_have_all_of_pytorchs(tmp_path: Path, stopped: bool) -> None:
+    """PyTorch gives a new thread what was set last in any; so what is set for the writers must be taken back."""
+    before, found = torch.get_num_threads(), []
+
+    def write() -> None:
+        try:
+            with writing_threads(pictures(tmp_path, 8, 3), 4) as pool:
+                assert list(pool.map(lambda _: torch.get_num_threads(), range(2))) == [2, 2]
+                if stopped:
+                    raise StoppedError
+        except StoppedError:
+            pass
+
+    try:
+        for work in (write, lambda: found.append(torch.get_num_threads())):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        assert found == [4]
+        assert torch.get_num_threads() == before
+    finally:
+        torch.set_num_threads(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,11 @@ import torch
 from functorch.compile import make_boxed_func
 from test_learning import networks, step
 from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch._inductor.decomposition import select_decomp_table
+from torch._inductor.fx_passes.joint_graph import joint_graph_passes
 
+from anomalyhybrid import losses
 from anomalyhybrid.models.config import DiscriminatorConfig
 from anomalyhybrid.models.discriminator import Discriminator
 from anomalyhybrid.models.perceptual import VggFeatures
@@ -80,12 +85,62 @@ def test_what_the_discriminator_gives_is_what_two_separate_passes_give() -> None
     terms, own = adversarial_terms(net, LossConfig(), conditions, generated, wanted)
     (terms["adversarial"] + terms["feature"]).backward(retain_graph=True)
     assert all(parameter.grad is None for parameter in net.parameters())
-    assert generated.grad is not None
-    assert float(generated.grad.abs().sum()) > 0
-    before = generated.grad.clone()
+    given = generated.grad
+    assert given is not None
+    assert float(given.abs().sum()) > 0
+    before = given.clone()
     own.backward()
-    assert torch.equal(generated.grad, before)
-    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert torch.equal(given, before)
+
+    again = generated.detach().requires_grad_()
+    net_2 = copy.deepcopy(net).requires_grad_(False)
+    fake, real = net_2(conditions, again), net_2(conditions, wanted)
+    as_generator = losses.generator_loss(fake, "least_squares") + 10 * losses.feature_matching(fake, real)
+    as_generator.backward()
+    assert again.grad is not None
+    assert torch.allclose(again.grad, given, atol=1e-6)
+    assert (terms["adversarial"] + terms["feature"]).item() == pytest.approx(as_generator.item())
+    net_2.requires_grad_(True)
+    judged = losses.discriminator_loss(net_2(conditions, wanted), net_2(conditions, again.detach()), "least_squares")
+    judged.backward()
+    assert own.item() == pytest.approx(judged.item())
+    for one, other in zip(net.parameters(), net_2.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.allclose(one.grad, other.grad, atol=1e-6)
+
+
+def test_the_compiler_keeps_one_pass_over_each_kind_of_image() -> None:
+    """With what PyTorch's compiler does to a graph before it is cut into forward and backward."""
+    passes: list[int] = []
+
+    def forward(graph: torch.fx.GraphModule, _: object) -> Callable:
+        passes.append(sum(node.target is torch.ops.aten.convolution.default for node in graph.graph.nodes))
+        return make_boxed_func(graph.forward)
+
+    def cut(graph: torch.fx.GraphModule, inputs: object, **settings: Any) -> Any:
+        joint_graph_passes(graph)
+        return min_cut_rematerialization_partition(graph, inputs, **settings)
+
+    torch._dynamo.reset()
+    backend = aot_autograd(
+        fw_compiler=forward,
+        bw_compiler=lambda graph, _: make_boxed_func(graph.forward),
+        partition_fn=cut,
+        decompositions=select_decomp_table,
+    )
+    net, generated = Discriminator(DiscriminatorConfig(width=8)), torch.rand(2, 3, 64, 64, requires_grad=True)
+
+    @torch.compile(backend=backend, fullgraph=True)
+    def both(images: torch.Tensor) -> torch.Tensor:
+        terms, own = adversarial_terms(
+            net, LossConfig(), torch.zeros(2, 5, 64, 64), images * 1, torch.ones(2, 3, 64, 64)
+        )
+        return terms["adversarial"] + terms["feature"] + own
+
+    both(generated).backward()
+    convolutions = sum(isinstance(layer, torch.nn.Conv2d) for layer in net.modules())
+    assert passes == [2 * convolutions]
 
 
 def test_marked_functions_are_compiled_inside_fusing_alone(monkeypatch: pytest.MonkeyPatch) -> None:

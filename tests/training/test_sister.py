@@ -16,7 +16,7 @@ from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.recipes.depth_sets import with_depth
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.loop import RunFiles
-from anomalyhybrid.training.sister import SisterTrainer, masked_l1, slope_l1
+from anomalyhybrid.training.sister import SisterTrainer, masked_l1, shared_counts, slope_l1
 from anomalyhybrid.training.sister_pool import DepthPool, DepthSet
 from anomalyhybrid.training.sister_views import draw_sister_views
 
@@ -138,9 +138,10 @@ def test_it_learns_the_depth_of_two_images_from_colour(tmp_path: Path) -> None:
 def test_losses_count_measured_pixels_only() -> None:
     wanted, given = torch.zeros(1, 1, 2, 3), torch.tensor([[[[1.0, 3.0, 100.0], [1.0, 3.0, 100.0]]]])
     weight = torch.tensor([[[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]]])
-    assert float(masked_l1(given, wanted, weight)) == 2.0
-    assert float(slope_l1(given, wanted, weight)) == 1.0  # two steps of 2 across, two of 0 down
-    assert float(masked_l1(given, wanted, weight * 0)) == 0.0
+    counts = shared_counts(weight)
+    assert float(masked_l1(given, wanted, weight, counts.depth)) == 2.0
+    assert float(slope_l1(given, wanted, weight, counts.slope)) == 1.0  # two steps of 2 across, two of 0 down
+    assert float(masked_l1(given, wanted, weight * 0, shared_counts(weight * 0).depth)) == 0.0
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

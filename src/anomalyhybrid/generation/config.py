@@ -108,7 +108,7 @@ class GenerateConfig:
     """Share of its own calibration, real defects where there are enough, that each rule of the gate would reject."""
     batch_size: int = 0
     """Images generated together; part of what an image's pixels depend on, so recorded. 0 takes 64 on a GPU, which is
-    busy with starting kernels when there are fewer, and 16 on a CPU; a large GPU is faster with 256."""
+    busy with starting kernels when there are fewer, and 16 on a CPU."""
     backend: Literal["auto", "torch", "onnx", "openvino"] = "auto"
     """Runtime of the networks; pixels differ in their last bits, so the one used is recorded. `auto` is torch on a GPU,
     and on a CPU openvino, else onnx, else torch, whichever is installed first (docs/adr/017)."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.gate_features import STRIDE, Eyes, Views, alike, described, view_of
+from anomalyhybrid.generation.gate_features import Eyes, Views, alike, described, own_likeness, view_of
 from anomalyhybrid.generation.gate_real import LEAST_REAL, RealDefects, originals
 from anomalyhybrid.generation.gate_scores import Normality, good_outlines, grain, off_object, seam, strongest
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
@@ -84,7 +84,7 @@ class Gate:
         return torch.stack([self.limits[name].broken(scores[:, number]) for number, name in enumerate(SCORES)], dim=1)
 
     def duplicates(self, views: Views, first: int = 0) -> list[int]:
-        """Which images show an earlier one's defect in its place: more alike than the defect is to itself moved a cell.
+        """Which images show an earlier one's defect in its place: more alike than either is to itself a little aside.
 
         A duplicate's duplicates count for themselves.
 
@@ -96,10 +96,11 @@ class Gate:
             Their numbers.
         """
         found: list[int] = []
+        own = own_likeness(views)
         kept = torch.ones(len(views), dtype=torch.bool, device=views.region.device)
         for number in range(max(first, 1), len(views)):
             near = alike(views[number : number + 1], views[:number])[0]
-            if bool(((near > views.moved[number]) & kept[:number]).any()):
+            if bool(((near > torch.maximum(own[:number], own[number])) & kept[:number]).any()):
                 kept[number] = False
                 found.append(number)
         return found
@@ -115,7 +116,7 @@ class Gate:
             | {"by": limit.by}
             for name, limit in self.limits.items()
         }
-        return {"limits": limits | {DUPLICATE: {"by": f"itself, moved by {STRIDE} pixels"}}, "notes": list(self.says)}
+        return {"limits": limits | {DUPLICATE: {"than": "to itself one part in 32 aside"}}, "notes": list(self.says)}
 
 
 def _scores(

@@ -16,6 +16,7 @@ from anomalyhybrid.ops.regions import dilate
 LEVELS = 3  # of each encoder: features of a half, a quarter and an eighth of the side
 STRIDE = 4  # pixels of one cell
 VIEW = 32  # side at which placements are compared
+OWN_LIKENESS = (0.5, 0.95)  # least and largest likeness from which two defects are one
 _CHUNK = 16  # images that go through the networks together
 _LEAST_SPREAD = 1e-4
 
@@ -114,15 +115,13 @@ class Views:
         change: What the region shows less what would be there without the defect, of length 1, float
             (N, 3 * 32 * 32).
         region: Share of each pixel that the region covers, float (N, 32 * 32).
-        moved: How much each is `alike` itself moved by a cell, float (N,): what is more alike it is no other defect.
     """
 
     change: Tensor
     region: Tensor
-    moved: Tensor
 
     def __getitem__(self, chosen: Tensor | Sequence[int] | slice) -> Views:
-        return Views(self.change[chosen], self.region[chosen], self.moved[chosen])
+        return Views(self.change[chosen], self.region[chosen])
 
     def __len__(self) -> int:
         return len(self.region)
@@ -130,7 +129,17 @@ class Views:
     @classmethod
     def joined(cls, parts: Sequence[Views]) -> Views:
         """Several as one; at least one is needed."""
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("change", "region", "moved")))
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("change", "region")))
+
+    def moved(self, rows: int, columns: int) -> Views:
+        """The same defects elsewhere, at least 0 pixels of a view down and to the right; what leaves it is cut."""
+
+        def move(flat: Tensor, channels: int) -> Tensor:
+            whole = F.pad(flat.view(-1, channels, VIEW, VIEW), (columns, 0, rows, 0))
+            return whole[..., :VIEW, :VIEW].flatten(1)
+
+        change = move(self.change, 3)
+        return Views(change / change.norm(dim=1, keepdim=True).clamp_min(1e-6), move(self.region, 1))
 
 
 def view_of(images: Tensor, region_mask: Tensor, without: Tensor) -> Views:
@@ -142,37 +151,37 @@ def view_of(images: Tensor, region_mask: Tensor, without: Tensor) -> Views:
         without: What there would be without the defects, float (N or 1, 3, S, S): their targets, or the mean good
             image.
     """
-    change = (images - without) * region_mask
-    own, region = _small(change, region_mask)
-    moved = [
-        alike((own, region), _small(change.roll(STRIDE, side), region_mask.roll(STRIDE, side))).diagonal()
-        for side in (2, 3)
-    ]
-    return Views(own, region, torch.stack(moved).amax(dim=0))
-
-
-def _small(change: Tensor, region_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """`Views.change` and `Views.region` of changes inside regions."""
     weight = F.adaptive_avg_pool2d(region_mask, VIEW)
-    mean = F.adaptive_avg_pool2d(change, VIEW) / weight.clamp_min(1e-6)
-    flat = (mean * weight.sqrt()).flatten(1)
-    return flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-6), weight.flatten(1)
+    change = F.adaptive_avg_pool2d((images - without) * region_mask, VIEW) / weight.clamp_min(1e-6)
+    flat = (change * weight.sqrt()).flatten(1)
+    return Views(flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-6), weight.flatten(1))
 
 
-def alike(views: Views | tuple[Tensor, Tensor], others: Views | tuple[Tensor, Tensor]) -> Tensor:
+def alike(views: Views, others: Views) -> Tensor:
     """How much two defects are one: overlap of their regions times the correlation of what they show there.
 
     Args:
-        views: Of N defects, or their ``change`` and ``region``.
+        views: Of N defects.
         others: Of M defects.
 
     Returns:
         float (N, M) in [0, 1]; 1 for the same picture in the same place, 0 for regions that do not meet.
     """
-    (change, region), (change_2, region_2) = (
-        (one.change, one.region) if isinstance(one, Views) else one for one in (views, others)
-    )
-    common = region.sqrt() @ region_2.sqrt().T  # of soft regions: 1 with itself after the division below
-    area = region.sum(dim=1)[:, None] + region_2.sum(dim=1)[None]
+    common = views.region.sqrt() @ others.region.sqrt().T  # of soft regions: 1 with itself after the division below
+    area = views.region.sum(dim=1)[:, None] + others.region.sum(dim=1)[None]
     overlap = common / (area - common).clamp_min(1e-6)
-    return overlap.clamp(0, 1) * (change @ change_2.T).clamp(0, 1)
+    return overlap.clamp(0, 1) * (views.change @ others.change.T).clamp(0, 1)
+
+
+def own_likeness(views: Views) -> Tensor:
+    """How much each defect is `alike` itself a pixel of a view down or to the right, whichever is less, float (N,).
+
+    What is more alike it is no other defect. Within `OWN_LIKENESS`: of a tiny defect nothing is left a pixel away.
+    """
+
+    def beside(one: Views) -> Tensor:
+        return torch.stack([alike(one, one.moved(*by))[0, 0] for by in ((1, 0), (0, 1))]).amin()
+
+    if not len(views):
+        return views.region.new_zeros(0)
+    return torch.stack([beside(views[number : number + 1]) for number in range(len(views))]).clamp(*OWN_LIKENESS)

@@ -55,7 +55,7 @@ def gate_limits(about: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str
 
 
 def _limit(limit: Any) -> str:
-    sides = {"least": "at least", "most": "at most", "by": "by what was measured on"}
+    sides = {"least": "at least", "most": "at most", "by": "by what was measured on", "than": "less than"}
     own = {side: value for side, value in mapping(limit).items() if value != "none"}
     return ", ".join(f"{sides.get(side, side)} {value}" for side, value in own.items()) or "no limit"
 
@@ -114,7 +114,8 @@ def _model_lines(what: str, model: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _defaults(about: Mapping[str, Any]) -> dict[str, Any]:
-    kind = HybridConfig() if about.get("kind") == "hybrids" else GenerateConfig()
+    device = str(mapping(about.get("versions")).get("device", "cpu"))
+    kind = HybridConfig() if about.get("kind") == "hybrids" else GenerateConfig().with_batch(device)
     return json.loads(json.dumps(asdict(DepthDefectConfig() if about.get("level") == "depth" else kind)))
 
 

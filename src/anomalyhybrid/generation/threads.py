@@ -30,6 +30,8 @@ def writing_threads(paths: Sequence[Path], most: int) -> Iterator[ThreadPoolExec
     """
     count = max(1, min(at_a_time(paths, most, pixels_a_thread=PIXELS_A_THREAD), len(paths)))
     share = max(1, most // count)
-    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as threads:
-        yield threads
-    torch.set_num_threads(most)  # for threads that start later, which begin with what was set last
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(most)  # for threads that start later, which begin with what was set last

@@ -107,7 +107,7 @@ def with_used_batch(config: GenerateConfig, about: dict | None) -> GenerateConfi
         about: What the set says of itself, to finish it; None for new images.
     """
     if about is not None and not config.batch_size:
-        return replace(config, batch_size=descriptions(about)[-1]["config"]["batch_size"])
+        config = replace(config, batch_size=descriptions(about)[-1]["config"].get("batch_size", 0))  # none in hybrids
     return config.with_batch(best_device().type)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from anomalyhybrid.data.headers import at_a_time
 from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_model_u8
@@ -80,9 +79,8 @@ class _Seen:
         self.first = job.order.first_number(category, True)
         self.last = self.first + job.config.count - 1
         self._views: dict[str, Views] = {}
-        self._normals = job.pools[category].normals
-        records = enumerate(job.writers[category].normals)
-        self._number = {_place(one.relative, one.window and one.window.as_list()): number for number, one in records}
+        writers = [job.writers[category], *(share.writer for share in job.divisions[category].shares)]
+        self._target_of = {record.relative: record.path for writer in writers for record in writer.normals}
         self._distinct = 0  # own images, the first, that are known to repeat none before them
 
     def _rows(self) -> tuple[list[Row], list[Row]]:
@@ -117,32 +115,24 @@ class _Seen:
         new = [row for row in rows if row.id not in self._views]
         size, device = self.gate.mean_good.shape[-1], self.gate.mean_good.device
         with ThreadPoolExecutor(at_a_time(self.job.folder / row.image for row in new)) as threads:
-            loaded = threads.map(lambda row: _at_model_size(self.job.folder, row, size), new)
-            for row, (color, region) in zip(new, loaded, strict=True):
-                picture = signed_from_u8(torch.tensor(color).permute(2, 0, 1)[None].to(device))
-                mask = torch.tensor(region)[None, None].float().to(device)
-                self._views[row.id] = view_of(picture, mask, self._target(row))
+            loaded = threads.map(lambda row: self._at_model_size(row, size), new)
+            for row, (picture, target, region) in zip(new, loaded, strict=True):
+                shown, good = (
+                    signed_from_u8(torch.tensor(color).permute(2, 0, 1)[None].to(device)) for color in (picture, target)
+                )
+                self._views[row.id] = view_of(shown, torch.tensor(region)[None, None].float().to(device), good)
         nothing = torch.zeros(0, 1, device=device)
-        return Views.joined([self._views[row.id] for row in rows]) if rows else Views(nothing, nothing, nothing[:, 0])
+        return Views.joined([self._views[row.id] for row in rows]) if rows else Views(nothing, nothing)
 
-    def _target(self, row: Row) -> Tensor:
-        """The good image that an image is made of, float (1, 3, S, S)."""
-        return signed_from_u8(self._normals.color_u8[self._number[_place(row.target, row.window)]][None])
-
-
-def _place(relative: str, window: list[int] | None) -> tuple[str, tuple[int, ...]]:
-    return relative, tuple(window or ())
-
-
-def _at_model_size(folder: Path, row: Row, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A written image, uint8 (S, S, 3), and its label mask, bool (S, S), as the model saw them."""
-    pixels = load_image(folder / row.image).pixels
-    assert row.label_mask is not None
-    mask = load_mask(folder / row.label_mask, shape=(pixels.shape[0], pixels.shape[1]))
-    if row.window is not None:
-        window = Window(*row.window)
-        pixels, mask = window.crop(pixels), window.crop(mask)
-    return to_model_u8(pixels, size), mask_to_model(mask, size)
+    def _at_model_size(self, row: Row, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """A written image and its target, uint8 (S, S, 3), and its label mask, bool (S, S), as the model saw them."""
+        pixels, target = load_image(self.job.folder / row.image).pixels, load_image(self._target_of[row.target]).pixels
+        assert row.label_mask is not None
+        mask = load_mask(self.job.folder / row.label_mask, shape=(pixels.shape[0], pixels.shape[1]))
+        if row.window is not None:
+            window = Window(*row.window)
+            pixels, target, mask = window.crop(pixels), window.crop(target), window.crop(mask)
+        return to_model_u8(pixels, size), to_model_u8(target, size), mask_to_model(mask, size)
 
 
 def tell_missing(summary: Mapping[str, Any], announce: Callable[[str], None]) -> None:

@@ -335,6 +335,7 @@ def prepare_job(
     """
     check_gives_color(model)
     check_decoders(model, config.decoders, "generate")
+    config = config.with_batch(best_device().type)
     device = best_device().type
     backend = recorded_backend(description, device) if description else choose_backend(config.backend, device)
     description = description or {}

@@ -15,7 +15,7 @@ from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.preview import write_preview
 from anomalyhybrid.recipes.control import controlled_sources, few_masks
 from anomalyhybrid.recipes.job import load_model, prepare_job
-from anomalyhybrid.recipes.sources import Announce, best_device
+from anomalyhybrid.recipes.sources import Announce
 
 PREVIEW = "preview.png"
 """The sheet that `preview` writes into the folder of the set to come."""
@@ -71,7 +71,7 @@ def preview(
     some = replace(sources, normals=shown, base=_some(sources.base))
     make_folder(out)
     each = -(-count // len(some.categories))
-    few = replace(config, count=each, normals=0).with_batch(best_device().type)
+    few = replace(config, count=each, normals=0)
     job = prepare_job(model, some, few, out, cache, most_windows=_WINDOWS_PREVIEWED)
     cells = []
     for category, _, indices in job.chunks():

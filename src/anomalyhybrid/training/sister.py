@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,31 +29,48 @@ SLOPE_WEIGHT = 20.0
 """Weight of the error of neighbouring differences: a dent is small in depth and plain in slope."""
 
 
-def _shared_count(weight_sum: Tensor, processes: Processes) -> Tensor:
-    """What a process divides its sum by, so that the mean over processes is the mean over all weighted pixels."""
-    return processes.mean(weight_sum).clamp_min(1.0 / processes.count)
+class Counts(NamedTuple):
+    """What sums over pixels are divided by, scalars: the mean over processes, so that theirs is that of all pixels."""
+
+    depth: Tensor
+    edge: Tensor
+    slope: Tensor
 
 
-def masked_l1(generated: Tensor, wanted: Tensor, weight: Tensor, processes: Processes = ALONE) -> Tensor:
+def _neighbours(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether both of two neighbours count, across and down."""
+    return weight[..., 1:] * weight[..., :-1], weight[..., 1:, :] * weight[..., :-1, :]
+
+
+def shared_counts(valid: Tensor, processes: Processes = ALONE) -> Counts:
+    """Count measured pixels, all pixels, and neighbours both of which are measured.
+
+    Args:
+        valid: float (B, 1, H, W), 0 or 1.
+        processes: Those that share the batch.
+    """
+    slope = torch.stack([both.sum() for both in _neighbours(valid)]).sum()
+    sums = (valid.sum(), torch.ones_like(valid).sum(), slope)
+    return Counts(*(processes.mean(value).clamp_min(1.0 / processes.count) for value in sums))
+
+
+def masked_l1(generated: Tensor, wanted: Tensor, weight: Tensor, count: Tensor) -> Tensor:
     """Mean absolute difference over the pixels of a weight map, scalar; 0 where there is none.
-
-    Of several processes each gives its share: the mean of their results is that of the whole batch.
 
     Args:
         generated: float (B, 1, H, W).
         wanted: float (B, 1, H, W).
         weight: float (B, 1, H, W), 0 or 1.
-        processes: Those that share the batch.
+        count: Of `Counts`, what the sum is divided by.
     """
-    return ((generated - wanted).abs() * weight).sum() / _shared_count(weight.sum(), processes)
+    return ((generated - wanted).abs() * weight).sum() / count
 
 
-def slope_l1(generated: Tensor, wanted: Tensor, weight: Tensor, processes: Processes = ALONE) -> Tensor:
+def slope_l1(generated: Tensor, wanted: Tensor, weight: Tensor, count: Tensor) -> Tensor:
     """Mean absolute error of the differences between neighbours, both of them weighted pixels; as `masked_l1`."""
     error = generated - wanted
     across, down = error[..., 1:] - error[..., :-1], error[..., 1:, :] - error[..., :-1, :]
-    both_across, both_down = weight[..., 1:] * weight[..., :-1], weight[..., 1:, :] * weight[..., :-1, :]
-    count = _shared_count(both_across.sum() + both_down.sum(), processes)
+    both_across, both_down = _neighbours(weight)
     return ((across.abs() * both_across).sum() + (down.abs() * both_down).sum()) / count
 
 
@@ -66,7 +84,7 @@ def _maps(outputs: dict[str, DecoderOutput], alone_B: Tensor) -> Tensor:
 def _terms(
     discriminator: nn.Module,
     features: Features | None,
-    processes: Processes,
+    counts: Counts,
     config: LossConfig,
     stacked: Tensor,
     views: SisterViews,
@@ -79,9 +97,9 @@ def _terms(
     weights = [views.valid, torch.ones_like(views.valid)]
     pairs = [(judged[:, c : c + 1].float(), wanted[:, c : c + 1], weights[c]) for c in range(2)]
     if config.pixel_weight:
-        both = masked_l1(*pairs[0], processes) + masked_l1(*pairs[1], processes)
+        both = masked_l1(*pairs[0], counts.depth) + masked_l1(*pairs[1], counts.edge)
         terms["pixel"] = config.pixel_weight * both
-        terms["slope"] = SLOPE_WEIGHT * slope_l1(*pairs[0], processes)
+        terms["slope"] = SLOPE_WEIGHT * slope_l1(*pairs[0], counts.slope)
     if config.region_weight:
         inside = [losses.region_l1(ours, theirs, views.region_mask * known) for ours, theirs, known in pairs]
         terms["region"] = config.region_weight * (inside[0] + 0.25 * inside[1])
@@ -102,7 +120,7 @@ def sister_losses(
     generator: nn.Module,
     discriminator: nn.Module,
     features: Features | None,
-    processes: Processes,
+    counts: Counts,
     config: LossConfig,
     views: SisterViews,
     alone_B: Tensor,
@@ -115,7 +133,7 @@ def sister_losses(
         judged = _maps(outputs, alone_B)
         depth = torch.where(views.valid > 0, views.target_depth, judged[:, :1].detach().float())
         wanted = torch.cat([depth, views.target_edge], dim=1)
-        terms, own = _terms(discriminator, features, processes, config, stacked, views, outputs, judged, wanted)
+        terms, own = _terms(discriminator, features, counts, config, stacked, views, outputs, judged, wanted)
     return BatchLosses(terms, own, mean_masks(outputs))
 
 
@@ -137,7 +155,8 @@ def sister_step(networks: Networks, config: LossConfig, views: SisterViews, draw
 
     Source: Paper Fig. 4b, Eqs. 2-4; ADR-010.
     """
-    parts = (networks.generator, networks.discriminator, networks.features, networks.processes)
+    counts = shared_counts(views.valid, networks.processes)
+    parts = (networks.generator, networks.discriminator, networks.features, counts)
     losses_of = networks.prepare(sister_losses)
     return update_both(networks, losses_of(*parts, config, views, draws.happens(config.source_share)))
 
