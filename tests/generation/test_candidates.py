@@ -22,8 +22,9 @@ from anomalyhybrid.generation.pipeline import (
     combine,
     draw_candidates,
 )
-from anomalyhybrid.generation.pool import CategoryPool, pick_by_kind
-from anomalyhybrid.generation.quality import choose, until_accepted
+from anomalyhybrid.generation.pool import CategoryPool, maps_of, pick_by_kind
+from anomalyhybrid.generation.quality import choose, mean_change, until_accepted
+from anomalyhybrid.generation.references import foreign_patch
 from anomalyhybrid.manipulate.policy import APPEARANCES, Appearance
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.models.generator import Generator
@@ -191,6 +192,28 @@ def test_an_image_is_the_same_in_any_batch() -> None:
         assert torch.allclose(alone.fused[0], together.fused[index], atol=1e-5)
         assert torch.equal(alone.region_mask[0], together.region_mask[index])
         assert int(alone.attempt) == int(together.attempt[index])
+
+
+def test_patches_show_the_product_of_another_image_around_a_point_of_it() -> None:
+    """A small product at the left: patches for regions at the right hold its brightness, not the dark ground."""
+    pool = _pool(_disc(-0.6, 0, 0.25))
+    region = _disc(0.6, 0.4, 0.1).expand(12, 1, SIZE, SIZE)
+    patch = foreign_patch(Draws.from_stream(stream(0, "patch"), 12, 64), pool, torch.arange(12) % 3, region)
+    assert torch.equal(patch.region_mask, region)
+    middle = _disc(0.6, 0.4, 0.03).expand(12, 3, SIZE, SIZE) > 0
+    lit = maps_of(pool.normals, torch.tensor([0]))[0].amax()
+    assert float((patch.color[middle] > lit - 0.2).float().mean()) > 0.8  # some points lie near the product's border
+
+
+def test_other_grain_of_the_same_surface_is_no_change_that_is_seen() -> None:
+    noise = [torch.randn(1, 3, 256, 256, generator=stream(0, "grain", n)) * 0.1 for n in range(2)]
+    region = torch.zeros(1, 1, 256, 256)
+    region[..., 60:140, 60:140] = 1
+    assert float(mean_change(noise[0], noise[1], region)) > 10
+    assert float(mean_change(noise[0], noise[1], region, coarse=True)) < 3
+    darker = noise[1] - 0.2
+    assert float(mean_change(noise[0], darker, region, coarse=True)) > 15
+    assert float(mean_change(noise[0], darker, region * 0, coarse=True)) == 0
 
 
 def test_categories_and_seeds_have_streams_of_their_own() -> None:

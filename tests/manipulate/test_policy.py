@@ -62,7 +62,19 @@ def test_real_references_are_not_removed_unless_asked() -> None:
     assert (_plan(operations=("remove",)).operation == remove).all(), "nothing else is allowed"
     mixed = _plan(procedural=0.5)
     assert not (mixed.operation[mixed.uses_base] == remove).any()
-    assert (mixed.operation[~mixed.uses_base] == remove).float().mean().item() == pytest.approx(0.25, abs=0.05)
+    assert (mixed.operation[~mixed.uses_base] == remove).any()
+
+
+def test_what_the_picture_shows_is_not_removed_from_the_maps() -> None:
+    """A stain, a dent or a patch that C_r shows and a hole in the maps at its place contradict each other."""
+    remove, hole = OPERATIONS.index("remove"), KINDS.index("hole")
+    blended = _plan(has_base=False)
+    may = (blended.kind == hole) & ~blended.foreign
+    assert not (blended.operation[~may] == remove).any()
+    assert (blended.operation[may] == remove).float().mean().item() == pytest.approx(0.25, abs=0.08)
+    by_maps = _plan(has_base=False, appearance="target")
+    assert (by_maps.operation == remove).float().mean().item() == pytest.approx(0.25, abs=0.04)
+    assert (_plan(has_base=False, operations=("remove",)).operation == remove).all(), "nothing else is allowed"
 
 
 def test_mixture_at_its_ends() -> None:

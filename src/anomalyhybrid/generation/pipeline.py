@@ -257,7 +257,8 @@ def draw_candidates(
     under = choose(blends, color, maps[0])
     shown = as_composed(maps[0], under, output.fused, region, faint)
     change = mean_change(maps[0], shown, region)
-    changed = filled & acceptable(change, region, MARGIN * config.min_change)
+    told = choose(plan.foreign, mean_change(maps[0], shown, region, coarse=True), change)
+    changed = filled & acceptable(told, region, MARGIN * config.min_change)
     scores, rejected = judged(pool, shown, region, target_index, plan.uses_base, reference_index, changed)
     return Candidates(
         plan=plan,

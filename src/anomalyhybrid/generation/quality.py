@@ -11,6 +11,7 @@ from torch import Tensor
 from anomalyhybrid.ops.regions import blur, dilate, erode
 
 VISIBLE = 5.0  # smallest local change, in 1/255, that counts as visible
+GRAIN = 2.0  # sigma, in pixels of 256 a side, that grain is smoothed away with
 LEAST_AREA = 24  # pixels of a mask at the model's size
 
 
@@ -30,9 +31,19 @@ def visible_region(target: Tensor, generated: Tensor, region_mask: Tensor) -> Te
     return erode(seen, 1) * region_mask
 
 
-def mean_change(target: Tensor, generated: Tensor, region_mask: Tensor) -> Tensor:
-    """Mean absolute change inside each region, float (B,), in 1/255; 0 for an empty region."""
-    change = (generated - target).abs().mean(dim=1, keepdim=True) * 127.5
+def mean_change(target: Tensor, generated: Tensor, region_mask: Tensor, *, coarse: bool = False) -> Tensor:
+    """Mean absolute change inside each region, float (B,), in 1/255; 0 for an empty region.
+
+    Args:
+        target: float (B, 3, S, S) in [-1, 1].
+        generated: float (B, 3, S, S) in [-1, 1].
+        region_mask: Binary float (B, 1, S, S).
+        coarse: Leave grain out: other grain of the same surface is a change that nobody sees.
+    """
+    change = generated - target
+    change = (blur(change * region_mask, GRAIN * target.shape[-1] / 256) if coarse else change).abs().mean(
+        dim=1, keepdim=True
+    ) * 127.5
     return (change * region_mask).sum(dim=(1, 2, 3)) / region_mask.sum(dim=(1, 2, 3)).clamp_min(1.0)
 
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from anomalyhybrid.augment.pseudo import foreign_reference
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of, pick_by_kind
 from anomalyhybrid.generation.quality import choose
+from anomalyhybrid.manipulate.operations import region_frame
 from anomalyhybrid.manipulate.placement import (
     cover_placement,
     draw_bend,
@@ -25,6 +25,7 @@ from anomalyhybrid.manipulate.reference import Reference, from_structure, place
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise
 from anomalyhybrid.ops.structures import KINDS, Structure, draw_structures
+from anomalyhybrid.ops.warp import similarity_matrix
 from anomalyhybrid.seeding import stream
 
 LEAST_FILL = 0.6  # of a drawn region that must visibly change
@@ -32,6 +33,8 @@ LEAST_NEAR = 0.95  # of a drawn region that must lie near visible change, so tha
 NEAR = 8 / 256  # of the image's side
 LINE = 3 / 256  # of the image's side: a region nowhere twice as wide is a line
 BEND_SHIFT = 0.15  # largest shift of a control point of a bent reference, as in training (ADR-003)
+PATCH_TURN = 0.6  # spread of the turns of patches, in radians
+PATCH_SCALE = (0.75, 1.1)  # enlargement of patches; much larger ones are blurred
 CROP_SHARE = 0.2  # of real regions, those cut by a random outline (paper 3.5, Mask: crop)
 
 
@@ -191,6 +194,24 @@ def strengthened(structure: Structure, severity_B: Tensor) -> Structure:
     )
 
 
+def foreign_patch(draws: Draws, pool: CategoryPool, donor_index: Tensor, region_mask: Tensor) -> Reference:
+    """Patches of other good images' products in given regions, each with a point of its product in the middle.
+
+    Args:
+        draws: Random rows.
+        pool: Images of the category.
+        donor_index: Into its normals, long (B,).
+        region_mask: Where the patches are to lie, binary float (B, 1, S, S).
+    """
+    color, depth, edge = maps_of(pool.normals, donor_index)
+    point = object_point(draws, lit_part(color, mask_of(pool.normals.object_u8, donor_index)))
+    flip = torch.stack([draws.signs(), draws.signs()], dim=1)
+    turn = draws.normals(1)[:, 0] * PATCH_TURN
+    center, _ = region_frame(region_mask)
+    matrix = similarity_matrix(draws.log_uniform(*PATCH_SCALE), turn, center - point, flip, point)
+    return replace(place(color, depth, edge, region_mask, matrix), region_mask=region_mask)
+
+
 def choose_reference(
     draws: Draws,
     pool: CategoryPool,
@@ -213,9 +234,7 @@ def choose_reference(
     object_mask = mask_of(pool.normals.object_u8, target_index)
     reference = _procedural_reference(draws, config, plan, maps, object_mask, room, severity_B, drawn)
     donor_index = draws.index(len(pool.normals))
-    nothing = torch.zeros_like(object_mask)
-    patch = foreign_reference(draws, Reference(*maps_of(pool.normals, donor_index), region_mask=nothing))
-    reference = replace(patch, region_mask=reference.region_mask).where(plan.foreign, reference)
+    reference = foreign_patch(draws, pool, donor_index, reference.region_mask).where(plan.foreign, reference)
     index = choose(plan.foreign, donor_index, target_index)
     matrix = torch.eye(2, 3, device=target_index.device).expand(len(target_index), 2, 3)
     bend = _straight(object_mask)

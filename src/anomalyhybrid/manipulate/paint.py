@@ -13,6 +13,7 @@ from anomalyhybrid.ops.structures import Structure
 VOID = -0.7  # a tint darker than this is no stain but a hole or a crack
 WEAR = 0.3  # brightness that raised surface gains and sunken surface loses
 GLOSS = 0.3  # highlight of the slope that faces the light
+GRAIN = 1.5  # sigma, in pixels of 256 a side, above which what a stain covers no longer shows
 LIGHT = torch.pi / 4  # image direction that rises towards the light: it comes from the upper left
 
 
@@ -54,7 +55,9 @@ def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
     floor = WEAR * structure.relief * (0.15 + local)
     gloss = GLOSS * shade.clamp(0, 1) * (0.1 + local)
     lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss + floor
-    grain = (unit.mean(dim=1, keepdim=True) / (local + 0.05)).clamp(0.5, 1.5)  # the surface shows through a stain
+    grey = unit.mean(dim=1, keepdim=True)
+    fine = blur(grey, GRAIN * image.shape[-1] / 256)
+    grain = ((grey + 0.02) / (fine + 0.02)).clamp(0.7, 1.3)  # a stain takes the surface's grain, not what it covers
     surface = (structure.tint + 1) * 0.5 * (1 + 0.6 * shade.clamp(-1, 1.5)) * grain
     is_void = (structure.tint.amax(dim=1, keepdim=True) < VOID).float()
     surface = surface + is_void * 0.3 * around * (1 + shade.clamp(-1, 1.5))  # light that reaches a hole's walls

@@ -75,8 +75,9 @@ def draw_plan(
     kind = draws.choice([float(name in kinds) for name in KINDS])
     patched = draws.happens(foreign) & ~uses_base & (appearance in ("auto", "blend"))
     chosen = _draw_appearance(draws, appearance, kind, uses_base | patched)
+    shown = (chosen == APPEARANCES.index("blend")) & (patched | (kind != KINDS.index(REMOVAL)))
     return Plan(
-        operation=_draw_operation(draws, operations, uses_base & (not remove_real)),
+        operation=_draw_operation(draws, operations, torch.where(uses_base, not remove_real, shown)),
         then_tps=draws.happens(mixture),
         appearance=chosen,
         kind=kind,

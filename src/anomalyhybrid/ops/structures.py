@@ -18,6 +18,7 @@ KINDS = ("scratch", "dent", "bump", "crack", "hole", "contamination")
 _FAMILY = (1, 0, 0, 1, 2, 0)  # of each kind: 0 blob, 1 stroke, 2 polygon or blob
 _RELIEF = (-0.35, -1.0, 1.0, -0.6, -1.0, 0.25)  # relative height at full depth
 _EDGE = (0.7, 0.55, 0.55, 0.9, 0.9, 0.65)  # strength of the outline in an edge map
+_WARM = (1.0, 0.15, -0.85)  # colours of dirt: brown, ochre and rust one way, bluish grey the other
 _DARKENING = (0.0, 0.0, 0.0, 0.75, 0.85, 0.0)  # how far the surface goes towards black
 
 
@@ -148,10 +149,11 @@ def draw_structures(
     relief = _relief(draws, kind, region_mask)
     edge = _outline_edges(draws, kind, region_mask, relief)
     grey = draws.uniform(-0.9, 0.8)[:, None]
-    colour = (grey + draws.normals(3) * 0.25).clamp(-1, 1)
+    warmth, own = draws.normals(1), draws.normals(3)
+    colour = (grey + 0.3 * warmth * constant(_WARM, kind.device) + 0.06 * own).clamp(-1, 1)
     stained = (kind == KINDS.index("contamination")).view(-1, 1, 1, 1)
-    cloud = (0.75 + 0.3 * smooth_noise(draws.normals(1, 14, 14), height, width)).clamp(0.2, 1)
-    opacity = draws.uniform(0.45, 0.95).view(-1, 1, 1, 1)
+    cloud = (0.85 + 0.25 * smooth_noise(draws.normals(1, 14, 14), height, width)).clamp(0.2, 1)
+    opacity = draws.uniform(0.6, 1.0).view(-1, 1, 1, 1)
     stain = torch.where(stained, opacity * cloud, torch.zeros_like(cloud))
     dark = _pick(_DARKENING, kind) * draws.uniform(0.75, 1.0).view(-1, 1, 1, 1)
     alpha = _inner_ramp(region_mask) * torch.maximum(stain, dark.expand_as(stain))
