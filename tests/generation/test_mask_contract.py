@@ -49,9 +49,7 @@ def test_every_operation_and_decoder(
         batch_size=20,
         appearance=appearance,
         remove_real=True,
-        **(
-            {} if with_base or appearance != "blend" else {"kinds": ("hole",), "foreign": 0.0}
-        ),  # others are not removed
+        **({} if with_base or appearance != "blend" else {"kinds": ("hole",), "foreign": 0.0}),  # else none is
     )
     rows = check_contract(out)
     seen = {(row["operation"].removesuffix("+tps"), row["decoder"]) for row in rows}
