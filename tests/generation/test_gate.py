@@ -15,7 +15,7 @@ from anomalyhybrid.conditions.imageset import ImageSet
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.gate import REASONS, SCORES, Calibration, Gate, Limit, calibrate, gate_entry
 from anomalyhybrid.generation.gate_features import VIEW, Eyes, Views, alike, view_of
-from anomalyhybrid.generation.gate_scores import Normality, grain, off_object, seam, strongest
+from anomalyhybrid.generation.gate_scores import Normality, grain, off_object, strongest
 from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.manipulate.symmetry import Symmetry
 from anomalyhybrid.ops.draws import Draws
@@ -64,17 +64,6 @@ def _judge(gate: Gate, pictures: torch.Tensor, regions: torch.Tensor) -> dict[st
     none = torch.full((len(pictures),), -1)
     scores = gate.scores(pictures, regions, torch.ones_like(regions), none, none)
     return dict(zip(SCORES, scores.T, strict=True))
-
-
-def test_seam_is_the_step_across_the_outline() -> None:
-    region = _square(20, 20)
-    picture = (region * 0.4).expand(1, 3, 64, 64)
-    assert seam(picture, region).item() == pytest.approx(0.4 * 127.5, abs=0.01)
-    assert seam(torch.zeros(1, 3, 64, 64), region).item() == 0
-
-
-def test_a_region_of_the_whole_image_has_no_seam() -> None:
-    assert seam(_noise(1, 0), torch.ones(1, 1, 64, 64)).item() == 0
 
 
 def test_grain_is_negative_where_a_region_is_smoother_than_its_surroundings() -> None:
@@ -127,7 +116,7 @@ def test_limits_hold_at_their_ends_and_for_unknown_scores() -> None:
 def test_limits_are_quantiles_of_real_defects() -> None:
     steps = torch.arange(101.0)[:, None].expand(101, len(SCORES))
     limits = Calibration(good=steps + 1000, real=steps).limits(0.1)
-    assert limits["realism"].most == limits["copy"].most == limits["seam"].most == pytest.approx(90)
+    assert limits["realism"].most == limits["copy"].most == pytest.approx(90)
     assert limits["strangeness"].least == pytest.approx(10)
     assert {limit.by for limit in limits.values()} == {"real"}
 
@@ -135,7 +124,7 @@ def test_limits_are_quantiles_of_real_defects() -> None:
 def test_without_real_defects_what_needs_them_decides_nothing() -> None:
     steps = torch.arange(101.0)[:, None].expand(101, len(SCORES))
     limits = Calibration(good=steps, real=None).limits(0.1)
-    assert {name for name, limit in limits.items() if limit.by == "none"} == {"seam", "realism", "copy"}
+    assert {name for name, limit in limits.items() if limit.by == "none"} == {"realism", "copy"}
     assert limits["strangeness"].least == pytest.approx(90)
     assert limits["off_object"].most == pytest.approx(90)
 
@@ -225,8 +214,8 @@ def test_eyes_scale_good_images_to_unit_spread() -> None:
 
 
 def test_entry_names_what_is_known() -> None:
-    scores = torch.tensor([1.0, 0.5, 3.0, -0.25, 0.0, float("nan"), float("nan")])
-    entry = gate_entry(scores, torch.tensor([2, 0, 0, 1, 0, 0, 0, 0]))
+    scores = torch.tensor([1.0, 0.5, -0.25, 0.0, float("nan"), float("nan")])
+    entry = gate_entry(scores, torch.tensor([2, 0, 0, 1, 0, 0, 0]))
     assert entry["rejected"] == {REASONS[0]: 2, REASONS[3]: 1}
     assert set(entry["scores"]) == set(SCORES) - {"realism", "copy"}
 

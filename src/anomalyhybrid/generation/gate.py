@@ -11,10 +11,10 @@ from torch import Tensor
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.gate_features import Eyes, Views, alike, described, own_likeness, view_of
 from anomalyhybrid.generation.gate_real import LEAST_REAL, RealDefects, originals
-from anomalyhybrid.generation.gate_scores import Normality, good_outlines, grain, off_object, seam, strongest
+from anomalyhybrid.generation.gate_scores import Normality, good_outlines, grain, off_object, strongest
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
 
-SCORES = ("strangeness", "mask_fit", "seam", "grain", "off_object", "realism", "copy")
+SCORES = ("strangeness", "mask_fit", "grain", "off_object", "realism", "copy")
 """Scores of a candidate, in the order of `Candidates.scores`."""
 REASONS = ("change", *SCORES)
 """Why a candidate falls, in the order of `Candidates.rejected`; ``change`` is too little change or too few pixels."""
@@ -75,12 +75,12 @@ class Gate:
                 none.
 
         Returns:
-            float (B, 7) in the order of `SCORES`; not a number where a score needs real defects and there are none.
+            float (B, 6) in the order of `SCORES`; not a number where a score needs real defects and there are none.
         """
         return _scores(self, pictures, region_mask, object_mask, shown, source, torch.full_like(source, -1))
 
     def broken(self, scores: Tensor) -> Tensor:
-        """Which limits candidates break, bool (B, 7)."""
+        """Which limits candidates break, bool (B, 6)."""
         return torch.stack([self.limits[name].broken(scores[:, number]) for number, name in enumerate(SCORES)], dim=1)
 
     def duplicates(self, views: Views, first: int = 0) -> list[int]:
@@ -136,7 +136,6 @@ def _scores(
     found = {
         "strangeness": strongest(strange),
         "mask_fit": torch.stack([(one > gate.strange_cell).float().mean() for one in strange]),
-        "seam": seam(pictures, region_mask),
         "grain": grain(pictures, region_mask),
         "off_object": off_object(region_mask, object_mask),
         "realism": unknown if real is None else real.distance(described(cells, region_mask), source),
@@ -149,8 +148,8 @@ def gate_entry(scores: Tensor, rejected: Tensor) -> dict:
     """A row's entry: scores by name, and how many candidates fell for each reason.
 
     Args:
-        scores: float (7,), in the order of `SCORES`.
-        rejected: Counts, long (8,), in the order of `REASONS`.
+        scores: float (6,), in the order of `SCORES`.
+        rejected: Counts, long (7,), in the order of `REASONS`.
     """
     known = {name: round(value, 4) for name, value in zip(SCORES, scores.tolist(), strict=True) if value == value}
     fallen = {name: count for name, count in zip(REASONS, rejected.tolist(), strict=True) if count}
@@ -197,7 +196,6 @@ class Calibration:
         return {
             "strangeness": Limit(least=min(strange, real("strangeness", low)), by="real"),
             "mask_fit": Limit(least=min(fit, real("mask_fit", low)), by="real"),
-            "seam": Limit(most=real("seam", high), by="real"),
             "grain": Limit(least=real("grain", low), most=real("grain", high), by="real"),
             "off_object": Limit(most=real("off_object", high), by="real"),
             "realism": Limit(most=real("realism", high), by="real"),
@@ -256,5 +254,5 @@ def _no_real(category: str, found: int) -> str:
     have = f"only {found} different real defects" if found else "no real defects"
     return (
         f"the quality gate of {category} has {have} (it needs {LEAST_REAL} to learn from): realism is judged by the "
-        "grain of good images, and copies, seams and strange looks are not"
+        "grain of good images, and copies and strange looks are not"
     )

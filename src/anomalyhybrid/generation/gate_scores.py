@@ -19,7 +19,6 @@ from anomalyhybrid.seeding import stream
 
 BANK = 16384  # cells of good images that others are compared with
 STRONGEST = 0.25  # share of a region's cells whose strangeness counts
-BAND = 3  # pixels at 256 on either side of an outline that are compared
 GRAIN = 1.0  # sigma in pixels below which structure is grain
 
 
@@ -94,36 +93,6 @@ def strongest(strangeness: list[Tensor]) -> Tensor:
     """Mean of the strangest quarter of each region's cells, float (B,); not a number for an empty region."""
     return torch.stack(
         [one.topk(min(len(one), max(1, round(STRONGEST * len(one))))).values.mean() for one in strangeness]
-    )
-
-
-def _side_means(picture: Tensor, region_mask: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Local means of a picture inside and outside a region, from the band along its outline alone."""
-    sides = []
-    for side in (region_mask * (1 - erode(region_mask, width)), dilate(region_mask, width) - region_mask):
-        box = 2 * width + 1
-        weight = F.avg_pool2d(side, box, stride=1, padding=width)
-        sides.append(F.avg_pool2d(picture * side, box, stride=1, padding=width) / weight.clamp_min(1e-6))
-    return sides[0], sides[1]
-
-
-def seam(picture: Tensor, region_mask: Tensor) -> Tensor:
-    """Median step across a region's outline: large where the whole outline is a step, as a pasted patch has it.
-
-    Args:
-        picture: float (B, 3, S, S) in [-1, 1].
-        region_mask: Binary float (B, 1, S, S).
-
-    Returns:
-        float (B,) in 1/255; 0 for a region without an outline.
-    """
-    width = max(1, round(BAND * picture.shape[-1] / 256))
-    inside, outside = _side_means(picture, region_mask, width)
-    step = (inside - outside).abs().mean(dim=1) * 127.5
-    line = (region_mask - erode(region_mask, 1))[:, 0] > 0
-    nothing = step.new_zeros(())
-    return torch.stack(
-        [values[where].median() if bool(where.any()) else nothing for values, where in zip(step, line, strict=True)]
     )
 
 

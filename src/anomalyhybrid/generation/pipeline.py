@@ -50,7 +50,7 @@ class Candidates:
         change: Mean change inside the region, float (B,), in 1/255.
         accepted: bool (B,).
         attempt: long (B,).
-        scores: Of the gate, float (B, 7) as `generation.gate.SCORES`; (B, 0) without one.
+        scores: Of the gate, float (B, 6) as `generation.gate.SCORES`; (B, 0) without one.
         rejected: How many candidates of each image fell for each of `generation.gate.REASONS`, long (B, 8), this one
             among them; (B, 0) without a gate.
     """
