@@ -8,8 +8,11 @@ CONFIG.json holds fields of `EvaluateConfig`. For machines without the command l
 import argparse
 import json
 import multiprocessing
+import os
 import time
 from pathlib import Path
+
+import torch
 
 from anomalyhybrid.evaluation.config import EvaluateConfig
 from anomalyhybrid.evaluation.report_text import text_table
@@ -24,6 +27,7 @@ def announce(text: str) -> None:
 
 
 def work(given: argparse.Namespace, config: EvaluateConfig) -> None:
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // given.processes))  # else each takes all cores' worth
     evaluate(
         given.data,
         given.out,
