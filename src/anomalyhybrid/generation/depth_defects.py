@@ -313,6 +313,5 @@ def accepted_pairs(
     def draw(places: Sequence[int], attempts: Sequence[int]) -> Pairs:
         return draw_pairs(model, pool, config, category, [indices[place] for place in places], attempts)
 
-    together = len(indices) if pool.depth.is_cuda else 1
-    best = until_accepted(draw, Pairs.of_each, len(indices), config.max_attempts, together)
+    best = until_accepted(draw, Pairs.of_each, len(indices), config.max_attempts)
     return with_relief(sister, pool, config, best)

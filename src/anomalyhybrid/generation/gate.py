@@ -165,8 +165,8 @@ class Calibration:
     """What the limits of a gate are quantiles of.
 
     Attributes:
-        good: Scores of good images inside random outlines, float (N, 7).
-        real: Scores of real defects, each without its own original, float (M, 7); None without enough of them.
+        good: Scores of good images inside random outlines, float (N, 6).
+        real: Scores of real defects, each without its own original, float (M, 6); None without enough of them.
     """
 
     good: Tensor

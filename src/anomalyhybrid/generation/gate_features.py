@@ -135,7 +135,7 @@ class Views:
         """The same defects elsewhere, at least 0 pixels of a view down and to the right; what leaves it is cut."""
 
         def move(flat: Tensor, channels: int) -> Tensor:
-            whole = F.pad(flat.view(-1, channels, VIEW, VIEW), (columns, 0, rows, 0))
+            whole = F.pad(flat.view(len(flat), channels, VIEW, VIEW), (columns, 0, rows, 0))
             return whole[..., :VIEW, :VIEW].flatten(1)
 
         change = move(self.change, 3)
@@ -167,10 +167,14 @@ def alike(views: Views, others: Views) -> Tensor:
     Returns:
         float (N, M) in [0, 1]; 1 for the same picture in the same place, 0 for regions that do not meet.
     """
-    common = views.region.sqrt() @ others.region.sqrt().T  # of soft regions: 1 with itself after the division below
     area = views.region.sum(dim=1)[:, None] + others.region.sum(dim=1)[None]
-    overlap = common / (area - common).clamp_min(1e-6)
-    return overlap.clamp(0, 1) * (views.change @ others.change.T).clamp(0, 1)
+    return _likeness(views.region.sqrt() @ others.region.sqrt().T, area, views.change @ others.change.T)
+
+
+def _likeness(common: Tensor, area: Tensor, correlation: Tensor) -> Tensor:
+    """Overlap times correlation, from what two soft regions have in common and their areas together."""
+    overlap = common / (area - common).clamp_min(1e-6)  # 1 of a soft region with itself
+    return overlap.clamp(0, 1) * correlation.clamp(0, 1)
 
 
 def own_likeness(views: Views) -> Tensor:
@@ -179,9 +183,9 @@ def own_likeness(views: Views) -> Tensor:
     What is more alike it is no other defect. Within `OWN_LIKENESS`: of a tiny defect nothing is left a pixel away.
     """
 
-    def beside(one: Views) -> Tensor:
-        return torch.stack([alike(one, one.moved(*by))[0, 0] for by in ((1, 0), (0, 1))]).amin()
+    def beside(moved: Views) -> Tensor:
+        common = (views.region.sqrt() * moved.region.sqrt()).sum(dim=1)
+        area = views.region.sum(dim=1) + moved.region.sum(dim=1)
+        return _likeness(common, area, (views.change * moved.change).sum(dim=1))
 
-    if not len(views):
-        return views.region.new_zeros(0)
-    return torch.stack([beside(views[number : number + 1]) for number in range(len(views))]).clamp(*OWN_LIKENESS)
+    return torch.minimum(beside(views.moved(1, 0)), beside(views.moved(0, 1))).clamp(*OWN_LIKENESS)

@@ -51,7 +51,7 @@ class Candidates:
         accepted: bool (B,).
         attempt: long (B,).
         scores: Of the gate, float (B, 6) as `generation.gate.SCORES`; (B, 0) without one.
-        rejected: How many candidates of each image fell for each of `generation.gate.REASONS`, long (B, 8), this one
+        rejected: How many candidates of each image fell for each of `generation.gate.REASONS`, long (B, 7), this one
             among them; (B, 0) without a gate.
     """
 
@@ -338,8 +338,7 @@ def accepted_candidates(
         fallen = drawn.rejected.new_zeros(len(indices), drawn.rejected.shape[1]) if fallen is None else fallen
         fallen[places] += drawn.rejected
 
-    together = len(indices) if pool.normals.color_u8.is_cuda else 1
-    best = until_accepted(draw, combine, len(indices), config.max_attempts, together, count)
+    best = until_accepted(draw, combine, len(indices), config.max_attempts, looked_at=count)
     return best if fallen is None else replace(best, rejected=fallen)
 
 

@@ -41,9 +41,9 @@ def mean_change(target: Tensor, generated: Tensor, region_mask: Tensor, *, coars
         coarse: Leave grain out: other grain of the same surface is a change that nobody sees.
     """
     change = generated - target
-    change = (blur(change * region_mask, GRAIN * target.shape[-1] / 256) if coarse else change).abs().mean(
-        dim=1, keepdim=True
-    ) * 127.5
+    if coarse:
+        change = blur(change * region_mask, GRAIN * target.shape[-1] / 256)
+    change = change.abs().mean(dim=1, keepdim=True) * 127.5
     return (change * region_mask).sum(dim=(1, 2, 3)) / region_mask.sum(dim=(1, 2, 3)).clamp_min(1.0)
 
 
@@ -74,7 +74,7 @@ def until_accepted(
     each: Callable[..., D],
     count: int,
     attempts: int,
-    together: int = 1,
+    together: int | None = None,
     looked_at: Callable[[Tensor, D], None] = lambda places, drawn: None,
 ) -> D:
     """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept.
@@ -87,12 +87,14 @@ def until_accepted(
         each: Makes candidates of what a function gives for each tensor of the given ones.
         count: Number of images.
         attempts: Most draws of an image.
-        together: Candidates that one pass may make of images that still lack one; at least one of each is made.
+        together: Candidates that one pass may make of images that still lack one; at least one of each is made. By
+            default as many as there are images on a GPU, else 1.
         looked_at: Told of each attempt that counts: places of the images, long (M,), and their candidates.
     """
     best = draw(range(count), [0] * count)
-    missing = torch.arange(count, device=best.accepted.device)
-    looked_at(missing, best)
+    looked_at(torch.arange(count, device=best.accepted.device), best)
+    if together is None:
+        together = count if best.accepted.is_cuda else 1
     done = 1
     while done < attempts:
         missing = (~best.accepted).nonzero()[:, 0]

@@ -335,8 +335,8 @@ def prepare_job(
     """
     check_gives_color(model)
     check_decoders(model, config.decoders, "generate")
-    config = config.with_batch(best_device().type)
     device = best_device().type
+    config = config.with_batch(device)
     backend = recorded_backend(description, device) if description else choose_backend(config.backend, device)
     description = description or {}
     alone = not description.get(FOLDERS, len(sources.categories) > 1)
