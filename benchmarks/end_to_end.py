@@ -5,6 +5,8 @@
 Each is measured in one run on the same host. `generate` writes defect images at the sizes of the good images, from a
 generator of the preset with random weights (named so in the result; what they look like is no matter here, but what
 the acceptance rule makes of them is: `attempts` is the mean number of candidates an image, to be read beside the rate).
+The rate counts from when every process has written its first images; `start_s` is the time until then, `end_s` that
+from the last image to the end.
 `forward` is one decoder group a sample at the same batch; `encoding` compresses the images just written anew, in as
 many threads as `generate` uses. `of_slower` is the rate of `generate` over the smaller of these two.
 """
@@ -25,6 +27,8 @@ import numpy as np
 import torch
 from results import write_result
 
+from anomalyhybrid.backends.choice import choose_backend
+from anomalyhybrid.backends.networks import on_backend
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import load_image_set
 from anomalyhybrid.data.headers import at_a_time
@@ -52,9 +56,10 @@ def random_generator(preset: str, folder: Path) -> Path:
     return path
 
 
-def forward_rate(path: Path, batch: int, size: int) -> float:
+def forward_rate(path: Path, given: argparse.Namespace, size: int) -> float:
     """Images a second of one decoder group each, alternately."""
-    model = load_generator(path)[0].to(best_device())
+    batch, backend = given.batch, choose_backend(given.backend, best_device().type)
+    model = on_backend(load_generator(path)[0].to(best_device()), backend)
     noise = torch.rand(batch, 5, size, size, device=best_device()) * 2 - 1
     conditions = Conditions(color=noise[:, :3], depth=noise[:, 3:4], edge=noise[:, 4:])
     decoder_B = torch.arange(batch, device=best_device()) % 2
@@ -83,19 +88,24 @@ def warm_maps(data: list[Path], cache: Path, size: int) -> None:
     load_image_set(folder.normals(), folder.categories, size=size, edge=edge, depth=depth, cache=ConditionCache(cache))
 
 
-def seconds_of_set(path: Path, given: argparse.Namespace, folder: Path, name: str, count: int, processes: int) -> float:
-    """Seconds that a set of `count` defects a category takes, from nothing."""
+def rate_of_set(
+    path: Path, given: argparse.Namespace, out: Path, cache: Path, processes: int
+) -> tuple[float, float, float]:
+    """Images a second from when every process has written its first ones, seconds until then, and after the last."""
+    seen: list[tuple[float, int]] = []
     settings = {
-        "config": GenerateConfig(count=count, batch_size=given.batch),
-        "cache": folder / "cache",
+        "config": GenerateConfig(count=given.count, batch_size=given.batch, backend=given.backend),
+        "cache": cache,
         "announce": lambda _: None,
+        "report": lambda done, total: seen.append((time.perf_counter(), done)),
     }
     begun = time.perf_counter()
     if processes == 1:
-        generate(str(path), given.data, folder / name, **settings)
+        generate(str(path), given.data, out, **settings)
     else:
-        generate_in_processes(processes, str(path), given.data, folder / name, **settings)
-    return time.perf_counter() - begun
+        generate_in_processes(processes, str(path), given.data, out, **settings)
+    (first, before), (last, after) = seen[0], seen[-1]
+    return (after - before) / (last - first), first - begun, time.perf_counter() - last
 
 
 def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
@@ -103,20 +113,18 @@ def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[di
     path = shipped(SHIPPED_GENERATOR) if preset == "shipped" else random_generator(preset, folder)
     size = int(load_generator(path)[1]["size"])
     warm_maps(given.data, folder / "cache", size)
-    forward = forward_rate(path, given.batch, size)
+    forward = forward_rate(path, given, size)
     for processes in given.processes:
-        least = given.batch * processes  # loading and first kernels are taken off the whole
-        start = seconds_of_set(path, given, folder, f"start_{processes}", least, processes)
         name = f"set_{processes}"
-        whole = seconds_of_set(path, given, folder, name, least + given.count, processes)
+        rate, start, end = rate_of_set(path, given, folder / name, folder / "cache", processes)
         written = read_rows(folder / name)
         images = [folder / name / row.image for row in written]
         masks = [folder / name / row.label_mask for row in written if row.label_mask]
         encoding = encoding_rate(images[:512] + masks[:512]) / 2
-        rate = given.count * len(read_many(given.data).categories) / (whole - start)
         yield {
             "generator": preset if preset == "shipped" else f"{preset}, random weights",
             "processes": processes,
+            "backend": given.backend,
             "batch": given.batch,
             "images": len(images),
             "native_size": list(load_image(images[0]).pixels.shape),
@@ -126,6 +134,7 @@ def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[di
             "of_slower": round(rate / min(forward, encoding), 3),
             "attempts": round(1 + float(np.mean([row.attempt for row in written])), 2),
             "start_s": round(start, 1),
+            "end_s": round(end, 1),
         }
 
 
@@ -135,9 +144,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--presets", nargs="+", default=["base"], help="presets, or 'shipped' for the shipped weights")
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--count", type=int, default=2000, help="images of each category")
+    parser.add_argument("--backend", default="auto", help="of `generate`: auto, torch or compiled")
     parser.add_argument("--batch", type=int, default=64)
     given = parser.parse_args()
+    if any(given.count < 4 * given.batch * processes for processes in given.processes):
+        parser.error("give a --count of at least four batches for each process: the first is not counted")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     result: dict = {"device": device, "cores": os.cpu_count(), "torch": torch.__version__, "rows": []}
     for preset in given.presets:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import copy
-import functools
+import itertools
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from anomalyhybrid.models.pidinet import PiDiNet
 from anomalyhybrid.training.config import TrainConfig, loss_preset
 from anomalyhybrid.training.loop import RunFiles, Trainer
 from anomalyhybrid.training.pool import TrainingPool
-from anomalyhybrid.training.step import as_one_graph, as_written
+from anomalyhybrid.training.step import as_one_graph
 
 PARTS = ("ceilings", "forward", "conditions", "step")
 
@@ -208,18 +208,30 @@ def top_kernels(net: Callable[[Tensor], object], data: Tensor) -> None:
     print_profile(lambda: net(data))
 
 
-def print_profile(call: Callable[[], object], rows: int = 18) -> None:
-    """Print the kernels that take most of a call's time on the device."""
+SPANS = ("## Call", "Optimizer.", "PART")
+"""What the profiler lists beside kernels, of which they consist."""
+
+
+def print_profile(call: Callable[[], object], rows: int = 18, trace: Path | None = None) -> None:
+    """Print the kernels that take most of a call's time on the device, and the time that it takes unwatched."""
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    call()
+    torch.cuda.synchronize()
+    print(f"alone {1e3 * (time.perf_counter() - begun):.1f} ms", flush=True)
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, record_shapes=True) as profile:
         call()
         torch.cuda.synchronize()
+    if trace is not None:
+        profile.export_chrome_trace(str(trace))
     copies = [
         e for e in profile.key_averages(group_by_input_shape=True) if e.key in ("aten::copy_", "aten::contiguous")
     ]
     for event in sorted(copies, key=lambda event: -event.self_device_time_total)[:12]:
         print(f"  {event.self_device_time_total / 1e3:8.3f} ms {event.count:5d} x {event.key} {event.input_shapes}")
     on_device = [event for event in profile.key_averages() if str(event.device_type).endswith("CUDA")]
+    on_device = [event for event in on_device if not event.key.startswith(SPANS)]
     kernels = sorted(on_device, key=lambda event: -event.device_time_total)
     total = sum(event.device_time_total for event in kernels)
     print(f"kernels {total / 1e3:.2f} ms in {sum(event.count for event in kernels)} calls", flush=True)
@@ -261,24 +273,18 @@ def random_pool(size: int) -> TrainingPool:
     return TrainingPool(images, None, 1, pairs=(images, images))
 
 
-def eight_steps(trainer: Trainer) -> None:
+def eight_steps(trainer: Trainer, numbers: Iterator[int]) -> None:
     """A block of steps, without journal or average."""
-    for number in range(8):
-        trainer._step(trainer._views(number), trainer._rows("step", number, 16).to(trainer.device))
+    for number in itertools.islice(numbers, 8):
+        trainer._update(trainer._views(number), trainer._rows("step", number, 16).to(trainer.device))
 
 
-@functools.cache
-def compiled_plainly(function: Callable) -> Callable:
-    """One graph, as the compiler lays it out."""
-    return torch.compile(function)
+def unreplayed(trainer: Trainer) -> None:
+    """Issue a compiled step's kernels one by one, and draw views between steps."""
+    trainer._replayed, trainer.compiles = None, False
 
 
-STEP_WAYS = {
-    "eager": as_written,
-    "compiled, the compiler's layout": compiled_plainly,
-    "compiled": as_one_graph,
-    "compiled, views as written": as_one_graph,
-}
+STEP_WAYS = {"eager": None, "compiled, not replayed": unreplayed, "compiled": lambda _: None}
 
 
 def step_gflop(preset: str) -> float:
@@ -318,16 +324,17 @@ def step(rates: Rates, given: argparse.Namespace) -> None:
                 checkpoint_every=10**9,
                 sample_every=10**9,
                 view_block=8,
+                compile=STEP_WAYS[way] is not None,
             )
             torch._dynamo.reset()
             as_one_graph.cache_clear()
-            compiled_plainly.cache_clear()
             row: dict = {"name": f"training step, {preset}, batch 32", "way": way}
             with tempfile.TemporaryDirectory() as folder:
                 files = RunFiles(folder=Path(folder), fingerprint="rates", metadata={})
                 generator = Generator(generator_preset(preset))
                 trainer = Trainer(config, loss_preset("default"), random_pool(256), generator, VggFeatures(), files)
-                trainer.networks.prepare, trainer.compiles = STEP_WAYS[way], way == "compiled"
+                if (change := STEP_WAYS[way]) is not None:
+                    change(trainer)
                 rows: list[dict] = []
                 try:
                     trainer.run(report=rows.append)
@@ -335,7 +342,8 @@ def step(rates: Rates, given: argparse.Namespace) -> None:
                     rates.add(**row, failed=f"{type(error).__name__}: {error}"[:300])
                     continue
             if given.profile:
-                print_profile(lambda trainer=trainer: eight_steps(trainer), 40)
+                numbers = itertools.count()
+                print_profile(lambda trainer=trainer, n=numbers: eight_steps(trainer, n), 40, given.trace)
             rate = max(row["img_per_s"] for row in rows[1:])
             known = rates.result.get("ceilings")
             of_floor = round(rate * gflop / 1e3 / known["bf16_matrix_tflops"], 3) if known else None
@@ -353,13 +361,13 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["lite", "paper", "base"])
     parser.add_argument("--tuned", nargs="*", default=["lite", "paper"], help="presets also tuned, which takes minutes")
     parser.add_argument("--variants", nargs="+", default=VARIANTS)
+    parser.add_argument("--trace", type=Path, default=None, help="with --profile: keep eight training steps' trace")
     parser.add_argument("--profile", action="store_true", help="print the kernels that take the time")
     parser.add_argument("--step-presets", nargs="+", default=["lite", "base"])
     parser.add_argument("--step-ways", nargs="+", choices=STEP_WAYS, default=list(STEP_WAYS))
     parser.add_argument("--steps", type=int, default=80)
     given = parser.parse_args()
     torch.backends.cudnn.benchmark = True
-    torch.set_float32_matmul_precision("high")
     rates = Rates(given.out)
     if "ceilings" in given.parts:
         rates.result["ceilings"] = measured_ceilings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,14 @@ def test_a_file_without_a_header(tmp_path: Path) -> None:
         image_sides(tmp_path / "a.png")
     with pytest.raises(DataError, match="absent"):
         image_sides(tmp_path / "absent.png")
+
+
+def test_sides_follow_a_file_that_changes(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    for number, sides in enumerate([(20, 50), (30, 50), (20, 40)]):
+        save_png(path, np.zeros(sides, np.uint8))
+        os.utime(path, ns=(0, number))
+        assert image_sides(path) == sides
 
 
 def test_large_images_are_decoded_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -13,9 +15,10 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 
 from anomalyhybrid.data.loading import (
+    KeptImages,
     check_images,
     from_rgb_float,
     load_image,
@@ -404,3 +407,63 @@ def test_check_images(dummy_mvtec: Callable[..., Path]) -> None:
     assert len(kept) == len(records) - 2
     with pytest.raises(DataError, match="no image is left"):
         check_images([skipped[0][0]], skip_unreadable=True)
+
+
+def _squares(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"{number}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        save_png(path, np.full((20, 20), number, np.uint8))
+    return paths
+
+
+def test_a_kept_image_is_decoded_once_and_read_only(tmp_path: Path, rgb_image: np.ndarray) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save_png(tmp_path / "a.png", rgb_image, profile=profile)
+    kept = KeptImages(1 << 20)
+    first, second = kept.load(tmp_path / "a.png"), kept.load(tmp_path / "a.png")
+    assert np.array_equal(first[0], rgb_image)
+    assert first[1] == profile
+    assert second[0] is first[0]
+    with pytest.raises(ValueError, match="read-only"):
+        first[0][:] = 0
+
+
+def test_a_kept_image_follows_its_file(tmp_path: Path) -> None:
+    (path,) = _squares(tmp_path, 1)
+    kept = KeptImages(1 << 20)
+    kept.load(path)
+    save_png(path, np.full((30, 30), 9, np.uint8))
+    os.utime(path, ns=(0, 1))
+    assert (kept.load(path)[0] == np.full((30, 30), 9)).all()
+    save_png(path, np.full((30, 30), 8, np.uint8))  # as many bytes: the time alone tells
+    os.utime(path, ns=(0, 2))
+    assert (kept.load(path)[0] == 8).all()
+    assert kept.held_bytes == 900
+    path.unlink()
+    with pytest.raises(DataError, match=r"0\.png cannot be read: No such file"):
+        kept.load(path)
+
+
+def test_kept_images_stay_within_their_bytes_and_the_last_used_stay(tmp_path: Path) -> None:
+    paths = _squares(tmp_path, 4)
+    save_png(tmp_path / "large.png", np.zeros((40, 40), np.uint8))
+    kept = KeptImages(1300)  # three of 400
+    held = [kept.load(path)[0] for path in paths[:3]]
+    assert kept.load(paths[0])[0] is held[0]
+    kept.load(paths[3])  # in place of 1, which was not used for longest
+    assert kept.held_bytes == 1200
+    assert kept.load(paths[0])[0] is held[0]
+    assert kept.load(paths[2])[0] is held[2]
+    assert kept.load(paths[1])[0] is not held[1]
+    large = kept.load(tmp_path / "large.png")[0]
+    assert kept.load(tmp_path / "large.png")[0] is not large
+    assert kept.held_bytes == 1200
+
+
+def test_threads_share_kept_images(tmp_path: Path) -> None:
+    paths = _squares(tmp_path, 7)
+    kept = KeptImages(1300)
+    with ThreadPoolExecutor(8) as threads:
+        loaded = list(threads.map(lambda number: kept.load(paths[number % 7])[0], range(300)))
+    assert all((pixels == number % 7).all() for number, pixels in enumerate(loaded))
+    assert kept.held_bytes <= 1300

@@ -32,7 +32,8 @@ def plain(make_set: Callable[..., Path], products: Path, tmp_path_factory: pytes
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"generate\.backend is 'tensorrt'; give one of auto, torch, onnx, openvino"):
+    match = r"generate\.backend is 'tensorrt'; give one of auto, torch, compiled, onnx, openvino"
+    with pytest.raises(ConfigError, match=match):
         GenerateConfig(backend="tensorrt")  # type: ignore[arg-type]
 
 

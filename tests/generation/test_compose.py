@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.data.loading import to_rgb_u8
-from anomalyhybrid.generation.compose import at_native_size, compose, native_region, native_tensor, resized
+from anomalyhybrid.generation.compose import (
+    Composition,
+    Part,
+    at_native_size,
+    compose,
+    filled,
+    native_region,
+    native_tensor,
+    placed,
+    resized,
+)
 from anomalyhybrid.generation.quality import LEAST_AREA, VISIBLE, acceptable, choose, mean_change, visible_region
 from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.ranges import u8_from_signed
@@ -66,6 +76,41 @@ def test_the_result_stays_in_range() -> None:
     content = native_tensor(_pixels(90, 50))
     small = resized(content, SIZE, SIZE)
     assert at_native_size(_output(small, 1.0), content, small).abs().amax() <= 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_part_is_bit_for_bit_the_wholes(size: tuple[int, int]) -> None:
+    content, small = native_tensor(_pixels(*size)), _random(5, 1, 3, SIZE, SIZE)
+    fusion_mask = _random(6, 1, 1, SIZE, SIZE).abs()
+    output = _output(small, 0.0)._replace(fusion_mask=fusion_mask)
+    whole = at_native_size(output, content, small)
+    for top, left, rows, columns in ((0, 0, 16, 16), (3, 5, 9, 7), (1, 2, 300, 300), (15, 11, 1, 4)):
+        part = Part(*size, slice(top, top + rows), slice(left, left + columns))
+        for cut in (part.cut(content), part.cut(content).contiguous()):
+            assert torch.equal(at_native_size(output, cut, small, part), part.cut(whole))
+        assert torch.equal(part.made(torch.sub, small, output.source), part.of(small - output.source))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("opacity", [1.0, 0.4])
+@pytest.mark.parametrize("composition", ["region", "full"])
+def test_only_a_part_is_needed_of_the_generated_image(
+    size: tuple[int, int], opacity: float, composition: Composition
+) -> None:
+    target, region = _pixels(*size), _region((10, 10, 30, 25), (28, 20, 33, 50))
+    generated, under = native_tensor(_pixels(*size, seed=7)), native_tensor(_pixels(*size, seed=8))
+    whole = compose(target, generated, region, composition, under=under, opacity=opacity)
+    place = placed(target.shape, region, composition)
+    nothing = torch.full_like(generated, torch.nan)
+    for image in (generated, under):
+        place.part.cut(nothing).copy_(place.part.cut(image))
+        image.copy_(nothing)
+    made = compose(target, generated, region, composition, under=under, opacity=opacity)
+    assert np.array_equal(made.pixels, whole.pixels)
+    below = place.part.cut(under)
+    made = filled(target, place, place.part.cut(generated), under=below, opacity=opacity)
+    assert np.array_equal(made.pixels, whole.pixels)
+    assert (made.changed_outside, made.change_inside) == (whole.changed_outside, whole.change_inside)
 
 
 # compose

@@ -1,10 +1,11 @@
-"""Threads that write images: how many there are, and that PyTorch's own are shared among them."""
+"""Threads that write images: how many there are, and that PyTorch's and OpenCV's own are shared among them."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -33,13 +34,16 @@ def pictures(folder: Path, side: int, count: int) -> list[Path]:
 def test_threads_fit_the_images_and_share_pytorchs(
     tmp_path: Path, side: int, count: int, most: int, threads: int, share: int
 ) -> None:
-    before = torch.get_num_threads()
+    before, before_cv2 = torch.get_num_threads(), cv2.getNumThreads()
     try:
         with writing_threads(pictures(tmp_path, side, count), most) as pool:
             assert pool._max_workers == threads
             assert list(pool.map(lambda _: torch.get_num_threads(), range(3))) == [share] * 3
+            assert cv2.getNumThreads() == share
+        assert cv2.getNumThreads() == most
     finally:
         torch.set_num_threads(before)
+        cv2.setNumThreads(before_cv2)
 
 
 class StoppedError(Exception):
@@ -49,7 +53,7 @@ class StoppedError(Exception):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_threads_that_start_later_have_all_of_pytorchs(tmp_path: Path, stopped: bool) -> None:
     """PyTorch gives a new thread what was set last in any; so what is set for the writers must be taken back."""
-    before, found = torch.get_num_threads(), []
+    before, before_cv2, found = torch.get_num_threads(), cv2.getNumThreads(), []
 
     def write() -> None:
         try:
@@ -69,3 +73,4 @@ def test_threads_that_start_later_have_all_of_pytorchs(tmp_path: Path, stopped: 
         assert torch.get_num_threads() == before
     finally:
         torch.set_num_threads(before)
+        cv2.setNumThreads(before_cv2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from anomalyhybrid.data import files
 from anomalyhybrid.data.loading import load_image, save_png
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError
@@ -64,8 +66,29 @@ def test_image_and_mask_are_written_both_or_none(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_is_made_once_and_missed_when_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr(writer, "make_folder", lambda folder: made.append(files.make_folder(folder)))
+    target = np.zeros((48, 80, 3), np.uint8)
+    own, drawn = _patching(tmp_path, target, torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32))
+    own.write_normals(drawn, [0])
+    own.write_normals(drawn, [1])
+    assert made == [tmp_path / "set" / "train" / "good"]
+    shutil.rmtree(tmp_path / "set")
+    with pytest.raises(DataError, match=r"bolt_n000002\.png cannot be written: the folder .*good does not exist"):
+        own.write_normals(drawn, [2])
+
+
 def _patch(tmp_path: Path, target: np.ndarray, content: torch.Tensor, source: torch.Tensor) -> tuple[np.ndarray, Row]:
     """Write a good image whose middle is redrawn, (12:30, 10:70) of 48 x 80 pixels."""
+    own, drawn = _patching(tmp_path, target, content, source)
+    (row,) = own.write_normals(drawn, [7])
+    return load_image(tmp_path / "set" / row.image).pixels, row
+
+
+def _patching(
+    tmp_path: Path, target: np.ndarray, content: torch.Tensor, source: torch.Tensor
+) -> tuple[SetWriter, RedrawnNormals]:
     path = tmp_path / "good.png"
     save_png(path, target)
     region = torch.zeros(1, 1, 32, 32)
@@ -83,9 +106,7 @@ def _patch(tmp_path: Path, target: np.ndarray, content: torch.Tensor, source: to
         region_mask=region,
     )
     record = Record(path=path, relative=path.name, category="bolt", defect="good", mask_path=None, split="train")
-    own = replace(_writer("bolt", tmp_path / "set"), normals=[record])
-    (row,) = own.write_normals(drawn, [7])
-    return load_image(tmp_path / "set" / row.image).pixels, row
+    return replace(_writer("bolt", tmp_path / "set"), normals=[record]), drawn
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

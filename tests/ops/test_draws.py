@@ -48,7 +48,7 @@ def test_joined_rows_are_the_parts_rows() -> None:
 def test_another_device_starts_at_the_first_column() -> None:
     draws = Draws.from_streams(streams(0, 1))
     first = draws.uniforms(3)
-    assert torch.equal(draws.to("cpu").uniforms(3), first)
+    assert torch.equal(draws.to(torch.device("cpu")).uniforms(3), first)
     assert not torch.equal(draws.uniforms(3), first)
 
 

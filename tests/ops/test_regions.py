@@ -190,3 +190,14 @@ def test_spread_keeps_what_is_known_and_continues_a_slope_between() -> None:
     assert torch.equal(filled[..., :8], slope[..., :8])
     assert (filled - slope).abs().max() < 0.25  # a constant would be 0.5 off
     assert float(regions.spread(slope, torch.zeros_like(known)).abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0, 6.0, 30.0])
+def test_a_blur_by_banded_matrices_is_the_blur(sigma: float) -> None:
+    """What a GPU takes for wide filters."""
+    image = torch.rand(2, 3, 40, 57, generator=torch.Generator().manual_seed(0))
+    radius = max(1, round(3 * sigma))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma).square())
+    kernel = kernel / kernel.sum()
+    found = regions._banded(kernel, 40) @ (image @ regions._banded(kernel, 57).T)
+    torch.testing.assert_close(found, regions.blur(image, sigma), atol=2e-6, rtol=0)

@@ -18,7 +18,8 @@ from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.config import LossConfig, TrainConfig, loss_preset
 from anomalyhybrid.training.pool import TrainingPool
-from anomalyhybrid.training.step import Networks, crop, crop_corners, draw_views, slice_views, training_step
+from anomalyhybrid.training.replay import mapped
+from anomalyhybrid.training.step import Networks, crop, crop_corners, draw_views, training_step
 from anomalyhybrid.types import Views
 
 GENTLE = AugmentConfig(tps_shift=0.1, affine_probability=0.0, flip_probability=0.0)
@@ -180,7 +181,7 @@ def test_clean_edits_show_the_good_image_and_blends_the_defect() -> None:
 
 def test_slices_are_the_samples() -> None:
     views = batch(count=6)
-    part = slice_views(views, slice(2, 4))
+    part = mapped(lambda values: values[2:4], views)
     assert torch.equal(part.conditions.stacked(), views.conditions.stacked()[2:4])
     assert torch.equal(part.target_ahd, views.target_ahd[2:4])
     assert torch.equal(part.region_mask, views.region_mask[2:4])

@@ -16,6 +16,7 @@ from anomalyhybrid.ops.ranges import signed_from_u8
 from anomalyhybrid.recipes.depth_sets import with_depth
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.loop import RunFiles
+from anomalyhybrid.training.replay import mapped
 from anomalyhybrid.training.sister import SisterTrainer, masked_l1, shared_counts, slope_l1
 from anomalyhybrid.training.sister_pool import DepthPool, DepthSet
 from anomalyhybrid.training.sister_views import draw_sister_views
@@ -68,7 +69,7 @@ def test_targets_share_the_colours_draw_alone() -> None:
     red = views.conditions.color[:, :1]
     assert float((red - views.target_depth).abs().max()) < 2e-3
     assert float((red - views.conditions.depth).abs().mean()) > 0.05
-    torch.testing.assert_close(views.part(slice(2, 5)).target_depth, views.target_depth[2:5])
+    torch.testing.assert_close(mapped(lambda values: values[2:5], views).target_depth, views.target_depth[2:5])
 
 
 def test_edited_samples_show_the_defect_in_colour_and_depth_at_one_place() -> None:
@@ -92,7 +93,8 @@ def test_unmeasured_depth_is_known_and_teaches_nothing(tmp_path: Path) -> None:
     losses = []
     for name, batch in (("a", views), ("b", wild)):
         run = trainer(tmp_path / name, images=holed, steps=1)
-        losses.append({key: float(value) for key, value in run._step(batch.part(slice(0, 2)), draws(2)).items()})
+        found = run._step(mapped(lambda values: values[:2], batch), draws(2))
+        losses.append({key: float(value) for key, value in found.items()})
     assert losses[0] == losses[1]
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from anomalyhybrid.errors import ConfigError, DataError
 
-BackendName = Literal["torch", "onnx", "openvino"]
-Asked = Literal["auto", "torch", "onnx", "openvino"]
+BackendName = Literal["torch", "compiled", "onnx", "openvino"]
+Asked = Literal["auto", "torch", "compiled", "onnx", "openvino"]
 
 BACKEND = "backend"
 """Entry of `dataset.json`: name and version of the runtime that the set's pixels came from."""
@@ -19,8 +19,13 @@ PACKAGES: dict[BackendName, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnx", "onnxscript"),
     "torch": ("torch",),
+    "compiled": ("torch",),
 }
-"""What each runtime needs, in the order in which `auto` looks on a CPU; the first gives the version."""
+"""What each runtime needs; the first gives the version."""
+ON_CPU: tuple[BackendName, ...] = ("openvino", "onnx", "torch")
+"""Those for a CPU, in the order in which `auto` looks."""
+ON_GPU: tuple[BackendName, ...] = ("torch", "compiled")
+"""Those for a GPU; `auto` takes the first, which needs no compiling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,12 @@ def choose_backend(asked: Asked, device: str) -> Backend:
         ConfigError: It is not installed, or runs on no GPU.
     """
     if asked == "auto":
-        names: list[BackendName] = ["torch"] if device != "cpu" else list(PACKAGES)
+        names = ON_CPU if device == "cpu" else ON_GPU
         asked = next(name for name in names if not missing_packages(name))
     check_installed(asked, ", or give --backend auto or torch")
-    if asked != "torch" and device != "cpu":
+    if asked not in ON_CPU and device == "cpu":
+        raise ConfigError(f"backend {asked!r} needs a GPU, and this machine has none; give auto or torch")
+    if asked not in ON_GPU and device != "cpu":
         raise ConfigError(
             f"backend {asked!r} runs on the CPU, and this machine generates on its GPU; give auto or torch, or "
             "hide the GPU with CUDA_VISIBLE_DEVICES="
@@ -97,6 +104,10 @@ def recorded_backend(description: Mapping[str, Any], device: str) -> Backend:
     name = record["name"]
     if name == "torch":
         return choose_backend("torch", device)
+    if name == "compiled" and device == "cpu":
+        raise DataError("the images were begun with backend compiled on a GPU, which this machine lacks; go on there")
+    if name == "compiled":
+        return choose_backend("compiled", device)
     about = f"the images were begun with backend {name} {record['version']}"
     package = PACKAGES[name][0] if name in PACKAGES else name
     if name not in PACKAGES or missing_packages(name):

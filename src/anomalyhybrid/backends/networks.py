@@ -27,5 +27,9 @@ def runtime_of(backend: Backend, threads: int | None = None) -> Runtime | None:
 
 def on_backend(generator: Generator, backend: Backend) -> Generator:
     """A generator that runs in a runtime; under PyTorch the very same."""
+    if backend.name == "compiled":
+        from anomalyhybrid.backends.compiled import CompiledGenerator
+
+        return CompiledGenerator(generator)
     runtime = runtime_of(backend)
     return generator if runtime is None else GraphGenerator(generator, runtime)

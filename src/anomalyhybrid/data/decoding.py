@@ -49,10 +49,15 @@ def read_bytes(path: Path) -> bytes:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     if not content:
         raise DataError(f"{path} is empty (0 bytes); remove it or copy it again")
     return content
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Word why a file could not be read."""
+    return DataError(f"{path} cannot be read: {error.strerror or error}")
 
 
 def image_format(content: bytes) -> str | None:

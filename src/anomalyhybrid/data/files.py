@@ -262,8 +262,7 @@ def write_pieces_atomic(path: Path, pieces: Iterable[bytes]) -> None:
         path: File to write.
         pieces: Parts of the content in order; they may be read from the very file that is replaced.
     """
-    path = Path(path)
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+    temporary = os.path.join(os.path.dirname(path), f".tmp-{uuid.uuid4().hex}")
     try:
         with open(temporary, "xb") as stream:
             for piece in pieces:
@@ -271,9 +270,9 @@ def write_pieces_atomic(path: Path, pieces: Iterable[bytes]) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):  # the first error is the cause, also when this one fails too
-            temporary.unlink(missing_ok=True)
+            os.unlink(temporary)
         if isinstance(error, OSError):
-            raise write_error(path, error) from error
+            raise write_error(Path(path), error) from error
         raise
 
 

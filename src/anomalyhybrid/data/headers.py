@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zlib
 from collections.abc import Iterable
@@ -27,16 +28,31 @@ def image_sides(path: Path) -> tuple[int, int]:
         DataError: The file cannot be read or is no image.
     """
     try:
-        if _is_tiff(path):
-            with tifffile.TiffFile(path) as tiff:
-                page = tiff.pages.first
-                sides = (page.imagewidth, page.imagelength)
-        else:
-            with Image.open(path) as image:
-                sides = image.size
+        sides = _sides(path, file_state(path))
     except Exception as error:  # headers can be damaged in any way
         raise DataError(f"{path} cannot be read as an image: {error}; copy or export it again") from error
     return min(sides), max(sides)
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """When a file was changed, in ns, and its bytes: what is kept of a file holds as long as this does.
+
+    Raises:
+        OSError: The file is missing or may not be looked at.
+    """
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(4096)
+def _sides(path: Path, state: tuple[int, int]) -> tuple[int, int]:
+    """Width and height that a file in this state has in its header."""
+    if _is_tiff(path):
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages.first
+            return page.imagewidth, page.imagelength
+    with Image.open(path) as image:
+        return image.size
 
 
 def at_a_time(paths: Iterable[Path], most: int | None = None, *, pixels_a_thread: int = 0) -> int:

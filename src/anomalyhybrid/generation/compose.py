@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -44,6 +45,55 @@ class Composed:
     change_inside: float
 
 
+class Part(NamedTuple):
+    """The part of an image that is worked on; as much is made of the rest as resizing asks for.
+
+    Attributes:
+        height: Rows of the whole image.
+        width: Columns of the whole image.
+        rows: Of the part.
+        columns: Of the part.
+    """
+
+    height: int
+    width: int
+    rows: slice = slice(None)
+    columns: slice = slice(None)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """This part of float (B, C, H, W), a view."""
+        return image[..., self.rows, self.columns]
+
+    def of(self, image: Tensor) -> Tensor:
+        """This part of float (B, C, h, w) of another size."""
+        return self.cut(resized(image, self.height, self.width))
+
+    def made(self, pointwise: Callable[..., Tensor], *images: Tensor) -> Tensor:
+        """This part of what a pointwise function makes of images (B, C, h, w) of one size."""
+        if images[0].shape[-2:] == (self.height, self.width):  # nothing is resized: what lies beyond is not needed
+            return pointwise(*map(self.cut, images))
+        return self.of(pointwise(*images))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a generated image goes in its target.
+
+    Attributes:
+        region: At the target's size, binary float (1, 1, H, W).
+        label_mask: The pixels that may differ from the target, bool (H, W).
+        shown: Share of the change, float (H, W) where it fades towards a window's borders; else 1, of no dimension.
+        feather: Pixels over which the change fades in inside the region; None where the whole image is generated.
+        part: What the finished image needs of the generated one.
+    """
+
+    region: Tensor
+    label_mask: np.ndarray
+    shown: Tensor
+    feather: int | None
+    part: Part
+
+
 def resized(image: Tensor, height: int, width: int) -> Tensor:
     """Resize float (B, C, H, W): anti-aliased bilinear; the image itself where the size already fits."""
     if image.shape[-2:] == (height, width):
@@ -56,27 +106,28 @@ def native_tensor(pixels: np.ndarray) -> Tensor:
     return signed_from_u8(torch.tensor(to_rgb_u8(pixels)).permute(2, 0, 1)[None])
 
 
-def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor) -> Tensor:
+def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor, part: Part | None = None) -> Tensor:
     """Evaluate Eq. 1 at the content's own size, with the content's fine detail kept where the source allows it.
 
     Args:
         output: One decoder's output, float (1, ., S, S).
-        content: C_in at native size, float (1, 3, H, W).
+        content: C_in at native size, float (1, 3, H, W), or a part of it.
         content_small: C_in as the network saw it, float (1, 3, S, S).
+        part: Which part of the image `content` is; None for all of it.
 
     Returns:
-        A_out, float (1, 3, H, W) in [-1, 1].
+        A_out, in [-1, 1], shape of `content`; a part is bit for bit the whole's.
 
     Source: Paper Eq. 1; detail by ADR-004.
     """
-    height, width = content.shape[-2:]
-    source = resized(output.source, height, width)
-    detail = content - resized(content_small, height, width)
+    part = part or Part(content.shape[-2], content.shape[-1])
+    source = part.of(output.source)
+    detail = content - part.of(content_small)
     brightness = unit_from_signed(source).mean(1, keepdim=True) / unit_from_signed(content).mean(
         1, keepdim=True
     ).clamp_min(0.05)
     source = source + detail * brightness.clamp(0, 1)
-    return fuse(content, source, resized(output.fusion_mask, height, width)).clamp(-1, 1)
+    return fuse(content, source, part.of(output.fusion_mask)).clamp(-1, 1)
 
 
 def carried(native: Tensor, painted: Tensor, color: Tensor) -> Tensor:
@@ -141,56 +192,96 @@ def compose(
     under: Tensor | None = None,
     allowed: np.ndarray | None = None,
     opacity: float = 1.0,
-    drawn: np.ndarray | None = None,
     inner: Borders | None = None,
 ) -> Composed:
-    """Put a generated image into its target.
+    """Put a generated image into its target; `placed` and `filled` in one.
 
     Args:
         target: Native pixels.
         generated: A_out at native size, float (1, 3, H, W) in [-1, 1].
         region_mask: Region at the model's size, float (1, 1, S, S).
-        composition: ``region`` keeps the target outside the region bit for bit, ``full`` takes the whole image.
-        under: What the generated image is faded in over, float (1, 3, H, W): C_in where it shows the target around
-            the region (`blend`), so that what was pasted is not faded twice; None for the target.
-        allowed: Pixels that may change, bool (H, W); the label mask never leaves them. None for all. Only for
-            ``region``.
-        opacity: Of the whole change over the target, in (0, 1] (`severity`).
-        drawn: The label mask where the user drew it, bool (H, W), in place of the region and `allowed`.
-        inner: Of a window, which of its borders lie inside the image: a region that they cut fades out towards them.
-            None for a whole image.
+        composition: As for `placed`.
+        under: As for `filled`, float (1, 3, H, W).
+        allowed, inner: As for `placed`.
+        opacity: As for `filled`.
 
     Returns:
         The finished image; its `label_mask` is the region at native size.
     """
-    height, width = target.shape[:2]
-    if drawn is None:
-        region = native_region(region_mask, height, width, allowed, rounded=inner is not None)
-    else:
+    place = placed(target.shape, region_mask, composition, allowed=allowed, inner=inner)
+    below = None if under is None else place.part.cut(under)
+    return filled(target, place, place.part.cut(generated), under=below, opacity=opacity)
+
+
+def placed(
+    shape: tuple[int, ...],
+    region_mask: Tensor,
+    composition: Composition,
+    *,
+    allowed: np.ndarray | None = None,
+    drawn: np.ndarray | None = None,
+    inner: Borders | None = None,
+) -> Place:
+    """Find where a generated image goes in its target, before it is made at the target's size.
+
+    Args:
+        shape: Of the target, (H, W) or (H, W, C).
+        region_mask: Region at the model's size, binary float (1, 1, S, S).
+        composition: ``region`` keeps the target outside the region bit for bit, ``full`` takes the whole image.
+        allowed: Pixels that may change, bool (H, W); the label mask never leaves them. None for all. Only for
+            ``region``.
+        drawn: The label mask where the user drew it, bool (H, W), in place of the region and `allowed`.
+        inner: Of a window, which of its borders lie inside the image: a region that they cut fades out towards them.
+            None for a whole image.
+    """
+    height, width = shape[:2]
+    if drawn is not None:
         region = torch.from_numpy(drawn)[None, None].float()
-    shown = torch.ones(()) if inner is None or drawn is not None else _faded(region, inner)
-    label_mask = (region[0, 0] * (shown > LEAST_FADED)).numpy() > 0
+    elif region_mask.shape[-2:] == (height, width) and allowed is None and inner is None:
+        region = region_mask  # it fits as it is
+    else:
+        region = native_region(region_mask, height, width, allowed, rounded=inner is not None)
+    label_mask, shown = region[0, 0].numpy() > 0, torch.ones(())
+    if inner is not None and drawn is None:
+        shown = _faded(region, inner)
+        label_mask &= (shown > LEAST_FADED).numpy()
     if composition == "full":
-        return _measured(target, from_rgb_float(_as_rgb(generated), target), label_mask)
+        return Place(region, label_mask, shown, None, Part(height, width))
     feather = max(1, round(FEATHER * min(height, width) / region_mask.shape[-1]))
-    rows, columns = _box(label_mask, feather + 1)  # nothing changes elsewhere, nor depends on what lies beyond
-    below = native_tensor(target[rows, columns])
-    mixed = torch.lerp(
-        below if under is None else under[..., rows, columns],
-        generated[..., rows, columns],
-        soft_alpha(region[..., rows, columns], feather),
-    )
-    if opacity < 1 or shown.ndim:
-        mixed = torch.lerp(below, mixed, opacity * (shown[rows, columns] if shown.ndim else shown))
+    box = _box(label_mask, feather + 1)  # nothing changes elsewhere, nor depends on what lies beyond
+    return Place(region, label_mask, shown, feather, Part(height, width, *box))
+
+
+def filled(
+    target: np.ndarray, place: Place, generated: Tensor, *, under: Tensor | None = None, opacity: float = 1.0
+) -> Composed:
+    """Put a generated image in its place.
+
+    Args:
+        target: Native pixels.
+        place: As `placed` finds it.
+        generated: `place.part` of A_out at native size, float (1, 3, h, w) in [-1, 1].
+        under: What the generated image is faded in over, likewise: C_in where it shows the target around the region
+            (`blend`), so that what was pasted is not faded twice; None for the target. Only for ``region``.
+        opacity: Of the whole change over the target, in (0, 1] (`severity`); likewise.
+    """
+    if place.feather is None:
+        return _measured(target, from_rgb_float(_as_rgb(generated), target), place.label_mask)
+    where, part = (place.part.rows, place.part.columns), place.part
+    below = native_tensor(target[where])
+    alpha = soft_alpha(part.cut(place.region), place.feather)
+    mixed = torch.lerp(below if under is None else under, generated, alpha)
+    if opacity < 1 or place.shown.ndim:
+        mixed = torch.lerp(below, mixed, opacity * (part.cut(place.shown) if place.shown.ndim else place.shown))
     pixels = target.copy()
-    part = from_rgb_float(_as_rgb(mixed), target[rows, columns])
-    np.copyto(pixels[rows, columns], part, where=_expand(label_mask[rows, columns], target))
-    return _measured(target, pixels, label_mask)
+    new = from_rgb_float(_as_rgb(mixed), target[where])
+    np.copyto(pixels[where], new, where=_expand(place.label_mask[where], target))
+    return _measured(target, pixels, place.label_mask)
 
 
 def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     """Rows and columns that hold all of a mask, bool (H, W), and a margin; the first ones where it is empty."""
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     rows = slice(max(0, top - margin), top + max(1, height) + margin)
     return rows, slice(max(0, left - margin), left + max(1, width) + margin)
 
@@ -236,12 +327,13 @@ def joined(target: np.ndarray, parts: Sequence[Composed]) -> Composed:
 def _measured(target: np.ndarray, pixels: np.ndarray, label_mask: np.ndarray) -> Composed:
     where = _box(label_mask, 0)
     inside = label_mask[where]
-    change = np.abs(to_rgb_u8(pixels[where]).astype(np.int16) - to_rgb_u8(target[where])).mean(axis=2)
+    new, old = (to_rgb_u8(image[where])[inside].astype(np.int16) for image in (pixels, target))
+    change = np.abs(new - old).mean(axis=1)
     return Composed(
         pixels=pixels,
         label_mask=label_mask,
         changed_outside=_changed_outside(target, pixels, label_mask),
-        change_inside=float(change[inside].mean()) if inside.any() else 0.0,
+        change_inside=float(change.mean()) if change.size else 0.0,
     )
 
 
@@ -249,9 +341,8 @@ def _changed_outside(target: np.ndarray, pixels: np.ndarray, label_mask: np.ndar
     """Count pixels outside a mask that differ, a few rows at a time."""
     count = 0
     for rows in strips(len(target)):
-        unequal = pixels[rows] != target[rows]
-        differs = unequal if unequal.ndim == 2 else np.logical_or.reduce([*np.moveaxis(unequal, 2, 0)])
-        count += int((differs & ~label_mask[rows]).sum())
+        unequal = cv2.split((pixels[rows] != target[rows]).view(np.uint8))  # channels
+        count += cv2.countNonZero(functools.reduce(cv2.bitwise_or, unequal) & ~label_mask[rows])
     return count
 
 

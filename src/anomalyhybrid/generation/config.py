@@ -103,15 +103,17 @@ class GenerateConfig:
     """Candidates tried for one image; the strongest is kept and marked when none is accepted."""
     gate: Literal["off", "on"] = "off"
     """`on` judges each candidate by what the category's good images and real defects show, and `count` is then of
-    accepted images: others are replaced, up to 3 times as many in all (docs/adr/014)."""
+    accepted images: others are replaced, up to 3 times as many in all. For sets to look at or to test with: it takes
+    faint defects away, from which a detector learns (docs/adr/014)."""
     gate_strictness: float = 0.05
     """Share of its own calibration, real defects where there are enough, that each rule of the gate would reject."""
     batch_size: int = 0
     """Images generated together; part of what an image's pixels depend on, so recorded. 0 takes 64 on a GPU, which is
     busy with starting kernels when there are fewer, and 16 on a CPU."""
-    backend: Literal["auto", "torch", "onnx", "openvino"] = "auto"
+    backend: Literal["auto", "torch", "compiled", "onnx", "openvino"] = "auto"
     """Runtime of the networks; pixels differ in their last bits, so the one used is recorded. `auto` is torch on a GPU,
-    and on a CPU openvino, else onnx, else torch, whichever is installed first (docs/adr/017)."""
+    and on a CPU openvino, else onnx, else torch, whichever is installed first. `compiled` is torch on a GPU, compiled for
+    about a minute first, for sets of tens of thousands (docs/adr/017)."""
     seed: int = 0
     """Root of all random streams."""
     edge_weights: str = ""
@@ -162,7 +164,7 @@ class GenerateConfig:
             ("normals_as", ("full", "patch", "both")),
             ("masks_as", ("drawn", "visible")),
             ("base_split", ("sorted", "random", "all")),
-            ("backend", ("auto", "torch", "onnx", "openvino")),
+            ("backend", ("auto", "torch", "compiled", "onnx", "openvino")),
             ("types", ("equal", "base")),
             ("gate", ("off", "on")),
         ):

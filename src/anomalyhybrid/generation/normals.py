@@ -17,6 +17,7 @@ from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import dilate
 from anomalyhybrid.ops.structures import KINDS, draw_region
+from anomalyhybrid.ops.transfer import to_host, wait_for_host
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, DecoderOutput
 
@@ -51,7 +52,9 @@ class RedrawnNormals:
 
     def cpu(self) -> RedrawnNormals:
         """The same on the CPU."""
-        return RedrawnNormals(*(getattr(self, field.name).cpu() for field in fields(self)))
+        moved = RedrawnNormals(*(to_host(getattr(self, field.name)) for field in fields(self)))
+        wait_for_host(self.target_index.device)
+        return moved
 
     def output(self, position: int) -> DecoderOutput:
         """The decoder's output for one image, float (1, ., S, S)."""

@@ -13,6 +13,7 @@ from anomalyhybrid.ops.regions import blur, dilate, erode
 VISIBLE = 5.0  # smallest local change, in 1/255, that counts as visible
 GRAIN = 2.0  # sigma, in pixels of 256 a side, that grain is smoothed away with
 LEAST_AREA = 24  # pixels of a mask at the model's size
+RETRIES = 4  # images for each candidate of a further pass on a GPU
 
 
 def visible_region(target: Tensor, generated: Tensor, region_mask: Tensor) -> Tensor:
@@ -88,13 +89,13 @@ def until_accepted(
         count: Number of images.
         attempts: Most draws of an image.
         together: Candidates that one pass may make of images that still lack one; at least one of each is made. By
-            default as many as there are images on a GPU, else 1.
+            default a quarter as many as there are images on a GPU, else 1.
         looked_at: Told of each attempt that counts: places of the images, long (M,), and their candidates.
     """
     best = draw(range(count), [0] * count)
     looked_at(torch.arange(count, device=best.accepted.device), best)
     if together is None:
-        together = count if best.accepted.is_cuda else 1
+        together = count // RETRIES if best.accepted.is_cuda else 1
     done = 1
     while done < attempts:
         missing = (~best.accepted).nonzero()[:, 0]
@@ -118,8 +119,9 @@ def _some(each: Callable[..., D], drawn: D, chosen: slice | Tensor) -> D:
 def _better(best: D, drawn: D, missing: Tensor, each: Callable[..., D], looked_at: Callable[[Tensor, D], None]) -> D:
     """Take one attempt of some images where they lack an accepted candidate and it is accepted or stronger."""
     lacking = ~best.accepted[missing]
-    looked_at(missing[lacking], _some(each, drawn, lacking))
-    better = lacking & (drawn.accepted | (drawn.change > best.change[missing]))
+    asked = lacking.nonzero()[:, 0]  # places, not a mask: a GPU is waited for once, not for each tensor
+    looked_at(missing[asked], _some(each, drawn, asked))
+    better = (lacking & (drawn.accepted | (drawn.change > best.change[missing]))).nonzero()[:, 0]
     kept = missing[better]
     return each(lambda old, new: old.index_copy(0, kept, new[better]), best, drawn)
 

@@ -15,6 +15,7 @@ from anomalyhybrid.generation.quality import LEAST_AREA, choose
 from anomalyhybrid.manipulate.policy import APPEARANCES
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.regions import dilate
+from anomalyhybrid.ops.transfer import to_host, wait_for_host
 from anomalyhybrid.seeding import stream
 
 DISTANCE = 4  # pixels at 256 that lie at least between two defects
@@ -36,7 +37,9 @@ class Defects:
 
     def cpu(self) -> Defects:
         """The same on the CPU."""
-        return Defects(combine(Tensor.cpu, self.candidates), self.positions, self.number)
+        moved = combine(to_host, self.candidates)
+        wait_for_host(self.candidates.fused.device)
+        return Defects(moved, self.positions, self.number)
 
 
 def asked_defects(config: GenerateConfig, category: str, index: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import torch
 
 from anomalyhybrid.data.headers import at_a_time
@@ -22,7 +23,7 @@ def writing_threads(paths: Sequence[Path], most: int) -> Iterator[ThreadPoolExec
     """Threads for one image each, as many as the images' sizes allow.
 
     PyTorch gives every thread that uses it a team of its own; teams that are larger together than the machine wait for
-    each other.
+    each other. OpenCV has one team for the process, which meanwhile is as large as one thread's share.
 
     Args:
         paths: The images.
@@ -30,8 +31,10 @@ def writing_threads(paths: Sequence[Path], most: int) -> Iterator[ThreadPoolExec
     """
     count = max(1, min(at_a_time(paths, most, pixels_a_thread=PIXELS_A_THREAD), len(paths)))
     share = max(1, most // count)
+    cv2.setNumThreads(share)
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as threads:
             yield threads
     finally:
+        cv2.setNumThreads(most)
         torch.set_num_threads(most)  # for threads that start later, which begin with what was set last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -15,8 +16,7 @@ from torch import Tensor
 
 from anomalyhybrid.data.drawn_masks import DrawnMask
 from anomalyhybrid.data.files import append_text, make_folder
-from anomalyhybrid.data.headers import colour_profile
-from anomalyhybrid.data.loading import load_image, save_png
+from anomalyhybrid.data.loading import KeptImages, save_png
 from anomalyhybrid.data.records import GOOD, Record
 from anomalyhybrid.data.regions_of_interest import Areas
 from anomalyhybrid.data.tiling import reference_pixels
@@ -24,12 +24,14 @@ from anomalyhybrid.data.windows import Borders
 from anomalyhybrid.errors import DataError
 from anomalyhybrid.generation.compose import (
     Composed,
+    Part,
     at_native_size,
-    carried,
     compose,
+    filled,
     joined,
     native_tensor,
     pasted,
+    placed,
     put_back,
     resized,
 )
@@ -50,6 +52,8 @@ from anomalyhybrid.types import DecoderOutput
 COMBINED = "combined"
 """Name of an image's defects where they are of several types."""
 NO_LIMIT = Areas()
+KEPT = KeptImages(1 << 26)
+"""Good images of all writers of a process, which are drawn again and again; of 256 x 256 pixels, 341 in colour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,7 @@ class SetWriter:
     named: str = ""
     drawn: Sequence[DrawnMask] = ()
     threads: int = field(default_factory=torch.get_num_threads)
+    _made: set[str] = field(default_factory=set, init=False, repr=False, compare=False)  # folders, below `folder`
 
     def defect_id(self, index: int) -> str:
         """Id of a defect image."""
@@ -114,7 +119,7 @@ class SetWriter:
 
     def _write_defect(self, found: Sequence[Defects], color_u8: Tensor, position: int, index: int) -> Row:
         target = self.normals[int(found[0].candidates.target_index[position])]
-        image = load_image(target.path).pixels
+        image, profile = KEPT.load(target.path)
         pixels = image if target.window is None else target.window.crop(image)
         allowed = self.areas.allowed(target, image.shape[:2]) if self.areas else None
         drawn = self.drawn[index % len(self.drawn)].load() if self.drawn else None
@@ -139,7 +144,6 @@ class SetWriter:
         defect = names.pop() if len(names) == 1 else COMBINED
         image_id = self.defect_id(index)
         path, label = self._paths(image_id, f"test/{defect}", f"ground_truth/{defect}/{image_id}_mask.png")
-        profile = colour_profile(target.path, image)
         del image, pixels  # large ones would double what saving takes
         self._save_pair(self.folder / path, self.folder / cast(str, label), whole, profile)
         own = parts[0] | {
@@ -176,18 +180,22 @@ class SetWriter:
         """One defect at the target's own size, on the target alone."""
         one = slice(position, position + 1)
         appearance = APPEARANCES[int(candidates.plan.appearance[position])]
-        content = self._native_content(candidates, signed_from_u8(color_u8), position, pixels, inner is not None)
-        output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
-        return compose(
-            pixels,
-            at_native_size(output, content, candidates.content[one]),
+        place = placed(
+            pixels.shape,
             candidates.region_mask[one],
             self.config.composition,
-            under=content if appearance == "blend" else None,
             allowed=allowed,
-            opacity=float(candidates.opacity[position]),
             drawn=drawn,
             inner=inner,
+        )
+        content = self._native_content(candidates, color_u8, position, pixels, place.part, inner is not None)
+        output = DecoderOutput(candidates.source[one], candidates.fusion_mask[one], candidates.fused[one])
+        return filled(
+            pixels,
+            place,
+            at_native_size(output, content, candidates.content[one], place.part),
+            under=content if appearance == "blend" else None,
+            opacity=float(candidates.opacity[position]),
         )
 
     def _donor(self, candidates: Candidates, position: int) -> Record:
@@ -246,26 +254,33 @@ class SetWriter:
             raise
 
     def _native_content(
-        self, candidates: Candidates, color: Tensor, position: int, pixels: np.ndarray, in_window: bool
+        self,
+        candidates: Candidates,
+        color_u8: Tensor,
+        position: int,
+        pixels: np.ndarray,
+        part: Part,
+        in_window: bool,
     ) -> Tensor:
-        """C_r at the target's own size, float (1, 3, H, W): native pixels wherever a file has them."""
+        """A part of C_r at the target's own size, float (1, 3, h, w): native pixels wherever a file has them."""
         one = slice(position, position + 1)
         appearance = APPEARANCES[int(candidates.plan.appearance[position])]
         uses_base = bool(candidates.plan.uses_base[position])
-        native = native_tensor(pixels)
-        height, width = native.shape[-2:]
         if appearance == "target":
-            return native
+            return native_tensor(pixels[part.rows, part.columns])
         if not uses_base and appearance == "blend":  # painted at the model's size: carry the change over
-            return carried(native, candidates.content[one], color)
-        reference = native_tensor(reference_pixels(self._donor(candidates, position), max(height, width)))
+            change = part.made(_painted_change, candidates.content[one], color_u8)
+            return (native_tensor(pixels[part.rows, part.columns]) + change).clamp(-1, 1)
+        reference = native_tensor(reference_pixels(self._donor(candidates, position), max(part.height, part.width)))
         if not uses_base:
-            return resized(reference, height, width)
-        warped = sample(reference, bent_grid(candidates.matrix[one], candidates.bend[one], height, width))
+            return part.of(reference)
+        grid = bent_grid(candidates.matrix[one], candidates.bend[one], part.height, part.width)
+        warped = sample(reference, grid)
         if appearance == "reference":
-            return warped
+            return part.cut(warped)
         level = float(candidates.level[position])
-        return pasted(native, warped, candidates.reference_region[one], level, in_window=in_window)
+        region_mask = candidates.reference_region[one]
+        return part.cut(pasted(native_tensor(pixels), warped, region_mask, level, in_window=in_window))
 
     def write_normals(self, drawn: RedrawnNormals, indices: Sequence[int], only: str | None = None) -> list[Row]:
         """Finish and write redrawn good images (on the CPU), or the one whose id is given."""
@@ -283,9 +298,9 @@ class SetWriter:
         patched = bool(drawn.patched[position])
         composition = "region" if patched else "full"
         one = slice(position, position + 1)
-        image = load_image(target.path).pixels
+        image, profile = KEPT.load(target.path)
         pixels = image if target.window is None else target.window.crop(image)
-        shown = pixels if patched else load_image(reference.path).pixels
+        shown = pixels if patched else KEPT.load(reference.path)[0]
         content = resized(native_tensor(shown), *pixels.shape[:2])
         generated = at_native_size(drawn.output(position), content, drawn.content[one])
         inner = None if target.window is None else target.window.inner_borders(image.shape)
@@ -294,7 +309,6 @@ class SetWriter:
             composed = put_back(image, target.window, composed)
         image_id = self.normal_id(index)
         path, _ = self._paths(image_id, f"train/{GOOD}", None)
-        profile = colour_profile(target.path, image)
         del image, pixels, shown
         save_png(self.folder / path, composed.pixels, profile=profile)
         return Row(
@@ -322,12 +336,19 @@ class SetWriter:
         )
 
     def _paths(self, image_id: str, folder: str, label: str | None) -> tuple[str, str | None]:
-        """Relative paths of image and label mask; their folders are made."""
+        """Relative paths of image and label mask; their folders are made, each once."""
         paths = [f"{self.prefix}{folder}/{image_id}.png", None if label is None else f"{self.prefix}{label}"]
         for path in paths:
-            if path is not None:
-                make_folder((self.folder / path).parent)
+            parent = None if path is None else os.path.dirname(path)
+            if parent is not None and parent not in self._made:
+                make_folder(self.folder / parent)
+                self._made.add(parent)
         return cast(str, paths[0]), paths[1]
+
+
+def _painted_change(painted: Tensor, color_u8: Tensor) -> Tensor:
+    """What was painted on an image, float of its shape."""
+    return painted - signed_from_u8(color_u8)
 
 
 def append_rows(folder: Path, rows: Sequence[Row], name: str = MANIFEST) -> None:

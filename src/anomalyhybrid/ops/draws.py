@@ -43,9 +43,22 @@ class Draws:
         """The rows of several batches as one batch, nothing handed out yet."""
         return cls(torch.cat([part._rows for part in parts]))
 
-    def to(self, device: torch.device | str) -> Draws:
-        """The same rows on another device, nothing handed out yet."""
-        return Draws(self._rows.to(device, non_blocking=True))
+    def to(self, device: torch.device) -> Draws:
+        """The same rows on another device, nothing handed out yet; the host does not wait for a GPU."""
+        rows = self._rows.pin_memory() if device.type == "cuda" and not self._rows.is_cuda else self._rows
+        return Draws(rows.to(device, non_blocking=True))
+
+    def again(self) -> Draws:
+        """The very same rows, nothing handed out yet."""
+        return Draws(self._rows)
+
+    def copy(self) -> Draws:
+        """A copy of the rows, nothing handed out yet."""
+        return Draws(self._rows.clone())
+
+    def take(self, other: Draws) -> None:
+        """Replace the rows by those of a batch of the same size."""
+        self._rows.copy_(other._rows)
 
     def shard(self, index: int, count: int) -> Draws:
         """Every `count`-th row from `index` on: the share of one of `count` processes."""

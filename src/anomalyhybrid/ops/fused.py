@@ -1,4 +1,4 @@
-"""Functions of many small steps that a training on a GPU runs as one kernel each."""
+"""Functions of many small steps that a GPU can run as one kernel each, where compiling them pays."""
 
 from __future__ import annotations
 
@@ -6,36 +6,54 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 Function = TypeVar("Function", bound=Callable)
-_compiles: ContextVar[bool] = ContextVar("_compiles", default=False)
+Shapes = Literal["one", "any batch"]
+_fuses: ContextVar[Shapes | None] = ContextVar("_fuses", default=None)
 
 
 @contextmanager
-def fusing(active: bool) -> Iterator[None]:
-    """Whether functions that are marked `fused` are compiled, from here to the end of the block."""
-    token = _compiles.set(active)
+def fusing(shapes: Shapes | None) -> Iterator[None]:
+    """Whether functions that are marked `fused` are compiled, from here to the end of the block.
+
+    Args:
+        shapes: Compile for each shape (``one``), as a training has, or once for batches of any size; None not at all.
+    """
+    token = _fuses.set(shapes)
     try:
         yield
     finally:
-        _compiles.reset(token)
+        _fuses.reset(token)
+
+
+def any_batch(batch: Tensor) -> Tensor:
+    """Tell the compiler that a tensor's first side may have any length."""
+    if batch.dim():
+        torch._dynamo.maybe_mark_dynamic(batch, 0)
+    return batch
 
 
 def fused(function: Function) -> Function:
     """Mark a function of tensors, without side effects, as one to compile inside `fusing`.
 
-    Compiling takes seconds for each shape: a training asks for it, generation does not. Results differ by rounding.
+    Compiling takes seconds: long trainings and large sets ask for it. Results differ by rounding.
     """
 
     @functools.cache
-    def compiled() -> Callable:
-        return torch.compile(function, dynamic=False)
+    def compiled(shapes: Shapes) -> Callable:
+        return torch.compile(function, dynamic=False if shapes == "one" else None)
 
     @functools.wraps(function)
     def run(*args, **settings):
-        return (compiled() if _compiles.get() else function)(*args, **settings)
+        shapes = _fuses.get()
+        if shapes is None:
+            return function(*args, **settings)
+        if shapes == "any batch":
+            args = [any_batch(value) if isinstance(value, Tensor) else value for value in args]
+        return compiled(shapes)(*args, **settings)
 
     return run  # pyright: ignore[reportReturnType]

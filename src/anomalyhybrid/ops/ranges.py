@@ -17,7 +17,7 @@ def signed_from_u8(image_u8: Tensor) -> Tensor:
     Returns:
         float32 tensor of the same shape in [-1, 1].
     """
-    return image_u8.float().div(127.5).sub(1.0)
+    return image_u8.float().div(127.5).sub_(1.0)
 
 
 def u8_from_signed(image: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def u8_from_signed(image: Tensor) -> Tensor:
 
 def unit_from_signed(image: Tensor) -> Tensor:
     """Map float [-1, 1] to [0, 1]."""
-    return image.add(1.0).mul(0.5)
+    return image.add(1.0).mul_(0.5)
 
 
 def signed_from_unit(image: Tensor) -> Tensor:

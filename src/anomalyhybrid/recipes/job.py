@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from anomalyhybrid.backends.choice import Backend, choose_backend, recorded_backend
+from anomalyhybrid.backends.compiled import CompiledGenerator
 from anomalyhybrid.backends.networks import on_backend
 from anomalyhybrid.conditions.accelerated import extractor_on_backend
 from anomalyhybrid.conditions.base import DepthExtractor, EdgeExtractor
@@ -41,6 +42,7 @@ from anomalyhybrid.generation.writer import SetWriter
 from anomalyhybrid.manipulate.symmetry import MEASURED_IMAGES, Symmetry, symmetry_of
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.weights import sha256_of, shipped
+from anomalyhybrid.ops.fused import fusing
 from anomalyhybrid.recipes.control import Division, Share, divide, with_drawn_targets
 from anomalyhybrid.recipes.sources import Sources, best_device, condition_folder, make_extractors
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
@@ -138,7 +140,9 @@ class Job:
     def _draw_defects(
         self, share: Share, category: str, indices: Sequence[int], only: str | None
     ) -> Callable[[], list[Row]]:
-        found = draw_defects(self.model.generator, share.pool, share.config, category, indices)
+        compiled = isinstance(self.model.generator, CompiledGenerator)
+        with fusing("any batch" if compiled else None):
+            found = draw_defects(self.model.generator, share.pool, share.config, category, indices)
         colors = share.pool.normals.color_u8[found[0].candidates.target_index].cpu()
         on_cpu = [defects.cpu() for defects in found]
         return lambda: share.writer.write_defects(on_cpu, colors, indices, only)

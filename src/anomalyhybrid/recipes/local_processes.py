@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 
 from anomalyhybrid.errors import AnomalyHybridError
@@ -44,7 +45,7 @@ def generate_in_processes(
 ) -> dict:
     """Generate a data set in several processes; it is byte for byte the one that `generate` makes.
 
-    Each process takes a GPU in turn, and its share of the threads that PyTorch would use.
+    Each process takes a GPU in turn, and its share of the threads that PyTorch and OpenCV would use.
 
     Args:
         processes: How many; each holds its own networks and images.
@@ -160,6 +161,8 @@ def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Conne
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ctrl-C that came since the start comes now
         torch.set_num_threads(threads)
+        cv2.setNumThreads(threads)
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(threads))
         use_gpu(shard.number - 1)
         make(
             shard=shard,

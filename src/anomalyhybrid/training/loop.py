@@ -28,7 +28,8 @@ from anomalyhybrid.training.journal import Journal
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.training.probe import Probe
 from anomalyhybrid.training.processes import join_processes
-from anomalyhybrid.training.step import Networks, as_one_graph, as_written, draw_views, slice_views, training_step
+from anomalyhybrid.training.replay import ReplayedStep, mapped
+from anomalyhybrid.training.step import Networks, as_one_graph, as_written, draw_views, training_step
 from anomalyhybrid.types import Views
 
 PROBES = 16
@@ -98,8 +99,11 @@ class Trainer:
         self.generator_optimizer = torch.optim.Adam(self.generator.parameters(), **settings)
         self.discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), **settings)
         self._block: tuple[int, Views] | None = None
+        self._ahead: tuple[int, Views] | None = None
+        self._beside: torch.cuda.Stream | None = None
         self.compiles = config.compile and on_gpu
         self.networks = self._wrap(features)
+        self._replayed = ReplayedStep(self._step) if self.compiles and self.processes.count == 1 else None
         self.probe = self._new_probe()
 
     def _new_discriminator(self) -> Discriminator:
@@ -112,12 +116,13 @@ class Trainer:
         """Make the samples of a block of steps."""
         return draw_views(rows, self.pool, self.config.augment)
 
-    def _slice(self, views: Views, part: slice) -> Views:
-        return slice_views(views, part)
-
     def _step(self, views: Views, draws: Draws) -> dict[str, Tensor]:
         """Update both networks on one batch."""
         return training_step(self.networks, self.loss, views, draws)
+
+    def _update(self, views: Views, draws: Draws) -> dict[str, Tensor]:
+        """A step, replayed where it is compiled and its gradients are no other process's affair."""
+        return (self._replayed or self._step)(views, draws)
 
     def _wrap(self, features: VggFeatures | None) -> Networks:
         return Networks(
@@ -151,16 +156,35 @@ class Trainer:
         return rows.shard(self.processes.rank, self.processes.count)
 
     def _views(self, step: int) -> Views:
-        """The batch of a step; the views of a whole block of steps are drawn at once, always the same block."""
+        """The batch of a step; the views of a whole block of steps are drawn at once, always the same block.
+
+        In a compiled training the next block is drawn on a stream of its own while the steps of this one run.
+        """
         first = step - step % self.config.view_block
         if self._block is None or self._block[0] != first:
-            steps = range(first, first + self.config.view_block)
-            rows = Draws.joined([self._rows("views", number, 2048) for number in steps]).to(self.device)
-            with fusing(self.compiles):
-                self._block = (first, self._draw_views(rows))
+            ready = self._ahead if self._ahead is not None and self._ahead[0] == first else None
+            self._block, self._ahead = ready or (first, self._draw_block(first)), None
+            if self.compiles and first + self.config.view_block < self.config.steps:
+                self._draw_ahead(first + self.config.view_block)
         views = self._block[1]
         batch = len(views.region_mask) // self.config.view_block
-        return self._slice(views, slice((step - first) * batch, (step - first + 1) * batch))
+        part = slice((step - first) * batch, (step - first + 1) * batch)
+        return mapped(lambda values: values[part], views)
+
+    def _draw_block(self, first: int) -> Views:
+        """The views of all steps of a block."""
+        steps = range(first, first + self.config.view_block)
+        rows = Draws.joined([self._rows("views", number, 2048) for number in steps]).to(self.device)
+        with fusing("one" if self.compiles else None):
+            return self._draw_views(rows)
+
+    def _draw_ahead(self, first: int) -> None:
+        """Begin a block beside the steps of the one before."""
+        current, self._beside = torch.cuda.current_stream(), self._beside or torch.cuda.Stream()
+        current.wait_stream(self._beside)  # this block is ready
+        self._beside.wait_stream(current)  # whoever reads the memory of the block before has been issued
+        with torch.cuda.stream(self._beside):
+            self._ahead = first, self._draw_block(first)
 
     def _save(self, step: int) -> None:
         if self.processes.is_main:
@@ -191,6 +215,9 @@ class Trainer:
             KeyboardInterrupt: after a checkpoint has been written; in all processes, whichever was interrupted.
         """
         done = load_checkpoint(self.files.folder, **self._state) if resume else 0
+        for optimizer in (self.generator_optimizer, self.discriminator_optimizer):
+            for group in optimizer.param_groups:  # also of a checkpoint that was written without
+                group["capturable"] = self.compiles
         self.processes.check_same(f"{self.files.fingerprint} {done}")
         self.processes.take_from_main(self._state["modules"].values())
         journal = Journal(self.files.folder, keep_through=done) if self.processes.is_main else None
@@ -201,7 +228,7 @@ class Trainer:
         with deferred_interrupt() as interrupted:
             while done < self.config.steps:
                 draws = self._rows("step", done, 16).to(self.device)
-                values = self._step(self._views(done), draws)
+                values = self._update(self._views(done), draws)
                 self._average(list(self.averaged_generator.parameters()), list(self.generator.parameters()), 0)
                 done += 1
                 if done % self.config.journal_every == 0 or done == self.config.steps:

@@ -239,8 +239,5 @@ class SisterTrainer(loop.Trainer):
     def _draw_views(self, rows: Draws):  # pyright: ignore[reportIncompatibleMethodOverride]
         return draw_sister_views(rows, self.pool, self.config.augment)
 
-    def _slice(self, views: SisterViews, part: slice):  # pyright: ignore[reportIncompatibleMethodOverride]
-        return views.part(part)
-
     def _step(self, views: SisterViews, draws: Draws):  # pyright: ignore[reportIncompatibleMethodOverride]
         return sister_step(self.networks, self.loss, views, draws)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -38,12 +38,6 @@ class SisterViews:
     target_edge: Tensor
     valid: Tensor
     region_mask: Tensor
-
-    def part(self, chosen: slice) -> SisterViews:
-        """Some samples of a batch."""
-        maps = Conditions(*(getattr(self.conditions, field.name)[chosen] for field in fields(Conditions)))
-        rest = (getattr(self, field.name)[chosen] for field in fields(self) if field.name != "conditions")
-        return SisterViews(maps, *rest)
 
 
 @dataclass(frozen=True, slots=True)

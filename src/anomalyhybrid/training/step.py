@@ -21,7 +21,7 @@ from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.training.config import LossConfig
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.training.processes import ALONE, Processes
-from anomalyhybrid.types import Conditions, DecoderOutput, Views
+from anomalyhybrid.types import DecoderOutput, Views
 
 Features = Callable[[Tensor], Sequence[Tensor]]
 Function = TypeVar("Function", bound=Callable)
@@ -73,17 +73,6 @@ def draw_views(draws: Draws, pool: TrainingPool, config: AugmentConfig) -> Views
         depth=torch.where(pick, defects.depth, normals.depth),
         edge=torch.where(pick, defects.edge, normals.edge),
         region_mask=torch.where(pick, defects.region_mask, torch.zeros_like(normals.region_mask)),
-    )
-
-
-def slice_views(views: Views, part: slice) -> Views:
-    """Some samples of a batch."""
-    conditions = Conditions(*(getattr(views.conditions, name)[part] for name in ("color", "depth", "edge")))
-    return Views(
-        conditions=conditions,
-        target_ahd=views.target_ahd[part],
-        target_ahe=views.target_ahe[part],
-        region_mask=views.region_mask[part],
     )
 
 

@@ -1,0 +1,65 @@
+"""Steps replayed as a CUDA graph are the steps themselves."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import make_trainer, train_config
+
+from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.training.replay import WARM_UP, ReplayedStep, mapped
+from anomalyhybrid.types import Conditions, Views
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA GPU")
+
+
+def test_mapped_reaches_every_tensor_at_its_place() -> None:
+    numbers = itertools.count()
+    maps = Conditions(*(torch.full((1,), float(next(numbers))) for _ in range(3)))
+    views = Views(maps, *(torch.full((1,), float(next(numbers))) for _ in range(3)))
+    added = mapped(torch.add, views, mapped(lambda values: 10 * values, views))
+    found = [added.conditions.color, added.conditions.depth, added.conditions.edge]
+    found += [added.target_ahd, added.target_ahe, added.region_mask]
+    assert [float(values) for values in found] == [0, 11, 22, 33, 44, 55]
+
+
+def test_draws_taken_over_are_handed_out_again() -> None:
+    own, other = (Draws.from_stream(torch.Generator().manual_seed(seed), 2, 4) for seed in (0, 1))
+    kept = own.copy()
+    own.take(other)
+    assert torch.equal(own.again().uniforms(4), other.again().uniforms(4))
+    assert not torch.equal(kept.uniforms(4), other.uniforms(4))
+
+
+@needs_gpu
+def test_a_replayed_step_reads_what_it_is_given() -> None:
+    total = torch.zeros(3, device="cuda")
+
+    def step(views: torch.Tensor, draws: Draws) -> dict[str, torch.Tensor]:
+        total.add_(views * draws.uniform())
+        return {"sum": total.sum()}
+
+    replayed, expected = ReplayedStep(step), torch.zeros(3)
+    for number in range(WARM_UP + 4):
+        rows = torch.rand(1, 2, generator=torch.Generator().manual_seed(number))
+        given = torch.arange(3.0) + number
+        values = replayed(given.cuda(), Draws(rows).to(torch.device("cuda")))
+        expected += given * rows[0, 0]
+        assert float(values["sum"]) == pytest.approx(float(expected.sum()), rel=1e-5)
+
+
+@needs_gpu
+def test_a_compiled_training_learns_what_a_plain_one_does(tmp_path: Path) -> None:
+    def rows_of(compiles: bool) -> list[dict]:
+        config = train_config(steps=12, batch_size=4, view_block=4, compile=compiles)
+        rows: list[dict] = []
+        make_trainer(tmp_path / str(compiles), config).run(report=rows.append)
+        return rows
+
+    plain, compiled = rows_of(False), rows_of(True)
+    assert len(compiled) == len(plain) == 12
+    for name in ("loss_pixel", "loss_adversarial", "loss_discriminator"):
+        assert [row[name] for row in compiled] == pytest.approx([row[name] for row in plain], rel=0.1)
