@@ -45,19 +45,22 @@ def channels_last(value: torch.Tensor) -> bool:
 
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, Any]:
-    """Reports of three steps as written and compiled, and the arguments of the convolutions that were compiled."""
+    """Reports of three steps as written and compiled, and what the convolutions that were compiled read."""
     inputs: list[torch.Tensor] = []
+    gradients: list[torch.Tensor] = []
 
     def compiler(graph: torch.fx.GraphModule, _: object) -> Callable:
         for node in graph.graph.nodes:
             if node.target is torch.ops.aten.convolution.default:
                 inputs.append(node.args[0].meta["val"])
+            if node.target is torch.ops.aten.convolution_backward.default:
+                gradients.append(node.args[0].meta["val"])
         return make_boxed_func(graph.forward)
 
     torch._dynamo.reset()
     plain, whole = prepared(None), prepared(compiler)
     reports = [[step(CROPPED, parts) for _ in range(3)] for parts in (plain, whole)]
-    return {"reports": reports, "inputs": inputs, "networks": (plain, whole)}
+    return {"reports": reports, "inputs": inputs, "gradients": gradients, "networks": (plain, whole)}
 
 
 def test_a_compiled_step_is_the_step_as_written(compiled: dict[str, Any]) -> None:
@@ -75,6 +78,12 @@ def test_every_convolution_of_a_compiled_step_reads_channels_last(compiled: dict
     inputs = compiled["inputs"]
     assert len(inputs) > 40
     assert [tuple(value.shape) for value in inputs if not channels_last(value)] == []
+
+
+def test_every_convolution_of_a_compiled_step_gets_its_gradient_channels_last(compiled: dict[str, Any]) -> None:
+    gradients = compiled["gradients"]
+    assert len(gradients) > 40
+    assert [tuple(value.shape) for value in gradients if not channels_last(value)] == []
 
 
 def test_what_the_discriminator_gives_is_what_two_separate_passes_give() -> None:

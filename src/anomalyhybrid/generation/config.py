@@ -112,8 +112,8 @@ class GenerateConfig:
     busy with starting kernels when there are fewer, and 16 on a CPU."""
     backend: Literal["auto", "torch", "compiled", "onnx", "openvino"] = "auto"
     """Runtime of the networks; pixels differ in their last bits, so the one used is recorded. `auto` is torch on a GPU,
-    and on a CPU openvino, else onnx, else torch, whichever is installed first. `compiled` is torch on a GPU, compiled for
-    about a minute first, for sets of tens of thousands (docs/adr/017)."""
+    and on a CPU openvino, else onnx, else torch, whichever is installed first. `compiled` is torch on a GPU too, which
+    first compiles for a minute or so: for sets of tens of thousands (docs/adr/017)."""
     seed: int = 0
     """Root of all random streams."""
     edge_weights: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -38,10 +38,36 @@ def laid_out(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if torch.compiler.is_compiling() else images
 
 
+class _LaidOutGradient(torch.autograd.Function):
+    """The identity, whose gradient has its channels last."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].contiguous(memory_format=torch.channels_last)
+
+
+def gradient_laid_out(images: Tensor) -> Tensor:
+    """Images whose gradient has its channels last in a compiled training: else the convolution before copies it."""
+    training = torch.compiler.is_compiling() and torch.is_grad_enabled()
+    return cast(Tensor, _LaidOutGradient.apply(images)) if training else images
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution that asks for its gradient with channels last."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply, as `nn.Conv2d` does."""
+        return gradient_laid_out(super().forward(input))
+
+
 def conv_block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution, norm, ReLU; (B, inputs, H, W) to (B, outputs, H/stride, W/stride)."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), Norm(outputs), nn.ReLU()
+        Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), Norm(outputs), nn.ReLU()
     )
 
 
@@ -72,7 +98,7 @@ class UpBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         convolution, norm, activation = self.block
         kernel = doubled_kernel(cast(Tensor, convolution.weight))
-        return activation(norm(F.conv_transpose2d(features, kernel, stride=2, padding=1)))
+        return activation(norm(gradient_laid_out(F.conv_transpose2d(features, kernel, stride=2, padding=1))))
 
 
 def shifted_kernels(weight: Tensor, rows: int, columns: int) -> Tensor:
@@ -129,7 +155,7 @@ class HeadConv2d(ReflectedConv2d):
         rows, columns = math.gcd(height, 2), math.gcd(width, 4)
         kernels = shifted_kernels(self.weight, rows, columns)
         bias = self.bias_in_blocks(rows * columns)
-        blocks = F.conv2d(self.padded(input), kernels, bias, stride=(rows, columns))
+        blocks = gradient_laid_out(F.conv2d(self.padded(input), kernels, bias, stride=(rows, columns)))
         apart = blocks.view(-1, self.out_channels, rows, columns, height // rows, width // columns)
         return apart.permute(0, 1, 4, 2, 5, 3).reshape(-1, self.out_channels, height, width)
 
@@ -145,12 +171,13 @@ class StemConv2d(ReflectedConv2d):
         padded = self.padded(input)
         if input.is_cuda and padded.shape[-1] % 2 == 0 and padded.shape[-2] % 2 == 0:
             return self.in_blocks(padded)
-        return F.conv2d(padded, self.weight, self.bias)
+        return gradient_laid_out(F.conv2d(padded, self.weight, self.bias))
 
     def in_blocks(self, padded: Tensor) -> Tensor:
         """The convolution of a padded image with even sides, by blocks of 2 x 2 pixels."""
         kernels = F.pixel_unshuffle(shifted_kernels(self.weight, 2, 2), 2)
-        return F.pixel_shuffle(F.conv2d(F.pixel_unshuffle(padded, 2), kernels, self.bias_in_blocks(4)), 2)
+        blocks = F.conv2d(F.pixel_unshuffle(padded, 2), kernels, self.bias_in_blocks(4))
+        return F.pixel_shuffle(gradient_laid_out(blocks), 2)
 
 
 class ResidualBlock(nn.Module):
@@ -159,7 +186,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = conv_block(width, width, 3)
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), Norm(width))
+        self.second = nn.Sequential(Conv2d(width, width, 3, padding=1, bias=False), Norm(width))
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.second(self.first(features))

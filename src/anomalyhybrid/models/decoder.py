@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from anomalyhybrid.models.blocks import HeadConv2d, UpBlock
+from anomalyhybrid.models.blocks import Conv2d, HeadConv2d, UpBlock
 from anomalyhybrid.models.config import GeneratorConfig
 from anomalyhybrid.models.encoder import scale_widths
 from anomalyhybrid.ops.fusion import fuse
@@ -26,7 +26,7 @@ class Branch(nn.Module):
         widths = [encoded[0], *(width // narrowing for width in encoded[1:])]
         self.ups = nn.ModuleList(UpBlock(coarse, fine) for coarse, fine in pairwise(widths))
         pairs = zip(encoded[1:], widths[1:], strict=True) if config.skips else ()
-        self.projections = nn.ModuleList(nn.Conv2d(wide, fine, 1) for wide, fine in pairs)
+        self.projections = nn.ModuleList(Conv2d(wide, fine, 1) for wide, fine in pairs)
         self.head = HeadConv2d(widths[-1], outputs, 7)
 
     def forward(self, features: list[Tensor]) -> Tensor:

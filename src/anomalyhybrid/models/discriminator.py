@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalyhybrid.models.blocks import Norm, laid_out
+from anomalyhybrid.models.blocks import Conv2d, Norm, laid_out
 from anomalyhybrid.models.config import DiscriminatorConfig
 
 
@@ -18,20 +18,20 @@ class PatchNet(nn.Module):
 
     def __init__(self, channels: int, width: int, layers: int) -> None:
         super().__init__()
-        stages: list[nn.Module] = [nn.Sequential(nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2))]
+        stages: list[nn.Module] = [nn.Sequential(Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2))]
         inputs = width
         for layer in range(1, layers + 1):
             outputs = min(width * 2**layer, 8 * width)
             stride = 2 if layer < layers else 1
             stages.append(
                 nn.Sequential(
-                    nn.Conv2d(inputs, outputs, 4, stride, 1, bias=False),
+                    Conv2d(inputs, outputs, 4, stride, 1, bias=False),
                     Norm(outputs, groups=outputs),
                     nn.LeakyReLU(0.2),
                 )
             )
             inputs = outputs
-        stages.append(nn.Conv2d(inputs, 1, 4, 1, 1))
+        stages.append(Conv2d(inputs, 1, 4, 1, 1))
         self.stages = nn.ModuleList(stages)
 
     def forward(self, image: Tensor) -> list[Tensor]:

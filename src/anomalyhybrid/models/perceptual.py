@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalyhybrid.errors import WeightsError
+from anomalyhybrid.models.blocks import Conv2d
 from anomalyhybrid.models.weights import load_trunk_into
 
 _VGG_LAYERS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -39,7 +40,7 @@ class VggFeatures(nn.Module):
             for layer in range(_VGG_LAYERS[kind][stage]):
                 if stage == stages - 1 and layer:
                     break
-                self.features[str(position)] = nn.Conv2d(inputs, _WIDTHS[stage], 3, padding=1)
+                self.features[str(position)] = Conv2d(inputs, _WIDTHS[stage], 3, padding=1)
                 self.features[str(position + 1)] = nn.ReLU()
                 if layer == 0:
                     self.taps.append(position + 1)

@@ -102,6 +102,8 @@ class Trainer:
         self._ahead: tuple[int, Views] | None = None
         self._beside: torch.cuda.Stream | None = None
         self.compiles = config.compile and on_gpu
+        if self.compiles:
+            torch.set_float32_matmul_precision("high")  # wide blurs of views; the networks run in bf16
         self.networks = self._wrap(features)
         self._replayed = ReplayedStep(self._step) if self.compiles and self.processes.count == 1 else None
         self.probe = self._new_probe()

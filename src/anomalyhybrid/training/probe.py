@@ -45,12 +45,16 @@ class Probe:
 
         Source: DESIGN, "edit response"; near 0 means that editing structure does nothing.
         """
-        own = Conditions(color=self.plain.color, depth=self.plain.depth, edge=self.plain.edge)
-        before, after = model(own.stacked()), model(self.edited.stacked())
+        own, device = (
+            Conditions(color=self.plain.color, depth=self.plain.depth, edge=self.plain.edge),
+            self.plain.color.device,
+        )
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):  # as generation runs it
+            before, after = model(own.stacked()), model(self.edited.stacked())
         weight = self.region_mask.expand_as(self.plain.color)
         return {
             f"edit_response_{name}": float(
-                ((after[name].fused - before[name].fused).abs() * weight).sum() / weight.sum() * 127.5
+                ((after[name].fused.float() - before[name].fused.float()).abs() * weight).sum() / weight.sum() * 127.5
             )
             for name in after
         }
