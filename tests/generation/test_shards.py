@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -593,3 +594,21 @@ def test_rows_are_sorted_by_the_work_list_and_the_last_of_repeated_ones_stays(tm
     sort_rows(tmp_path / "set", order)
     assert list(iter_rows(tmp_path / "set")) == [*others, *rows]
     assert len(rows_of(tmp_path / "set")) == IMAGES + 2
+
+
+def test_a_process_without_memory_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((local_processes.torch, "set_num_threads"), (local_processes.cv2, "setNumThreads")):
+        monkeypatch.setattr(module, name, lambda _: None)
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    reader, writer = multiprocessing.Pipe(duplex=False)
+
+    def make(**_: object) -> dict:
+        raise MemoryError("tried to allocate much")
+
+    with pytest.raises(SystemExit) as ended:
+        local_processes._work(make, Shard(number=2, of=3), 1, writer)
+    assert ended.value.code == 2
+    kind, told = reader.recv()
+    assert kind == "failed"
+    assert "2/3" in str(told)
+    assert "fewer --processes (tried to allocate much)" in str(told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,15 +19,11 @@ from anomalyhybrid.cli.select import select
 from anomalyhybrid.cli.settings import check_settings, read_yaml, recorded_settings
 from anomalyhybrid.cli.validate import validate
 from anomalyhybrid.data.new_folder import making_folder
-from anomalyhybrid.errors import AnomalyHybridError
+from anomalyhybrid.errors import AnomalyHybridError, outside_cause
 
 OK = 0
 USER_ERROR = 2
 INTERRUPTED = 130
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-_IN_THE_WAY = {errno.ENOTDIR: "a file is where a folder is needed", errno.EISDIR: "a folder is where a file is needed"}
 
 
 def _version() -> str:
@@ -134,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\nstopped. {stops.after_interrupt(words, interrupt)}", file=sys.stderr, flush=True)
         return INTERRUPTED
     except Exception as error:
-        message = _outside_cause(error)
+        message = outside_cause(error)
         if message is None:
             raise
         return _fail(message)
@@ -144,23 +139,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(message: str) -> int:
     print(f"error: {message}", file=sys.stderr, flush=True)
     return USER_ERROR
-
-
-def _outside_cause(error: Exception) -> str | None:
-    """Word an error of the machine (disk, permissions, memory); None for a fault of the program."""
-    where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
-    number = error.errno if isinstance(error, OSError) else None
-    text = str(error)
-    # writers in other languages (safetensors, torch) give the reason in their text alone
-    if number in _DISK_FULL or "No space left on device" in text:
-        return f"the disk is full or its quota used up{where}; free some space and run again"
-    if number in _FORBIDDEN or "Permission denied" in text or "Read-only file system" in text:
-        return f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
-    if number in _IN_THE_WAY:
-        return f"{_IN_THE_WAY[number]}{where}; move it or choose another path"
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return f"out of memory; use a smaller --batch-size or --size ({(text or 'no detail').splitlines()[0]})"
-    return None
 
 
 if __name__ == "__main__":

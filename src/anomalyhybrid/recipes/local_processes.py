@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import torch
 
-from anomalyhybrid.errors import AnomalyHybridError
+from anomalyhybrid.errors import AnomalyHybridError, outside_cause
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import SUMMARY
 from anomalyhybrid.generation.shards import Shard
@@ -174,6 +174,12 @@ def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Conne
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        cause = outside_cause(error)
+        if cause is None:
+            raise
+        say("failed", AnomalyHybridError(f"the process of shard {shard}: {cause}"))
+        sys.exit(2)
 
 
 def use_gpu(number: int) -> None:
