@@ -21,10 +21,11 @@ VERSIONS = {"torch": "2.9", "openvino": "2026.1", "onnxruntime": "1.30", "onnx":
 def installed(monkeypatch: pytest.MonkeyPatch):
     """Say which packages there are."""
 
-    def use(*names: str) -> None:
+    def use(*names: str, bf16: bool = False) -> None:
         there = {"torch", *names}
         monkeypatch.setattr(choice, "find_spec", lambda name: object() if name in there else None)
         monkeypatch.setattr(choice, "version", VERSIONS.__getitem__)
+        monkeypatch.setattr(choice, "unfit", lambda name: name.endswith("bf16") and not bf16)
 
     return use
 
@@ -43,6 +44,22 @@ def test_auto_takes_what_is_installed_and_fits_the_device(installed, packages, d
     installed(*packages)
     assert choose_backend("auto", device) == Backend(name, version)
     assert choose_backend("torch", device) == Backend("torch", "2.9")
+
+
+def test_bfloat16_where_the_cpu_has_it(installed) -> None:
+    installed("openvino", bf16=True)
+    assert choose_backend("auto", "cpu") == Backend("openvino-bf16", "2026.1")
+    assert choose_backend("openvino", "cpu").exact == choose_backend("openvino-bf16", "cpu").exact
+    begun = {BACKEND: Backend("openvino-bf16", "2026.1").record()}
+    assert recorded_backend(begun, "cpu").name == "openvino-bf16"
+    installed("openvino")
+    with pytest.raises(ConfigError, match="instructions for bfloat16; give auto or openvino"):
+        choose_backend("openvino-bf16", "cpu")
+    with pytest.raises(DataError, match=r"begun with backend openvino-bf16 2026\.1.*instructions for bfloat16"):
+        recorded_backend(begun, "cpu")
+    installed()
+    with pytest.raises(ConfigError, match=r"anomalyhybrid\[openvino\]"):
+        choose_backend("openvino-bf16", "cpu")
 
 
 def test_a_missing_or_unfit_runtime_is_refused_with_what_to_do(installed) -> None:

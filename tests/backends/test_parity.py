@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anomalyhybrid.backends.choice import BackendName, choose_backend, missing_packages
+from anomalyhybrid.backends.choice import BackendName, choose_backend, missing_packages, unfit
 from anomalyhybrid.backends.graphs import GraphGenerator
 from anomalyhybrid.backends.networks import on_backend
 from anomalyhybrid.conditions.accelerated import extractor_on_backend
@@ -90,3 +90,18 @@ def test_the_students(make, name) -> None:
     for batch, side in ((1, SIZE), (3, SIZE), (2, 50)):  # 50 is padded inside
         image = rand(batch, 3, side, side, seed=batch)
         assert float((fast(image) - plain(image)).abs().max()) <= BOUND
+
+
+@pytest.mark.skipif(
+    bool(missing_packages("openvino-bf16")) or unfit("openvino-bf16"),
+    reason="extra openvino is missing, or bfloat16 in this CPU",
+)
+def test_bfloat16_is_near_and_does_not_depend_on_the_batch(generator) -> None:
+    fast = on_backend(generator, choose_backend("openvino-bf16", "cpu"))
+    smooth = torch.nn.functional.interpolate(rand(3, 5, 8, 8), (SIZE, SIZE), mode="bilinear")
+    with torch.inference_mode():
+        expected, given, alone = generator(smooth)["ahd"], fast(smooth)["ahd"], fast(smooth[:1])["ahd"]
+    for one, other, single in zip(given, expected, alone, strict=True):
+        assert float((one - other).abs().max()) < 0.1
+        assert float((one - other).abs().mean()) < 0.004
+        assert torch.equal(one[:1], single)

@@ -32,7 +32,7 @@ def plain(make_set: Callable[..., Path], products: Path, tmp_path_factory: pytes
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    match = r"generate\.backend is 'tensorrt'; give one of auto, torch, compiled, onnx, openvino"
+    match = r"generate\.backend is 'tensorrt'; give one of auto, torch, compiled, onnx, openvino, openvino-bf16"
     with pytest.raises(ConfigError, match=match):
         GenerateConfig(backend="tensorrt")  # type: ignore[arg-type]
 

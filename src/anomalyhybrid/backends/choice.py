@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from anomalyhybrid.errors import ConfigError, DataError
 
-BackendName = Literal["torch", "compiled", "onnx", "openvino"]
-Asked = Literal["auto", "torch", "compiled", "onnx", "openvino"]
+BackendName = Literal["torch", "compiled", "onnx", "openvino", "openvino-bf16"]
+Asked = Literal["auto", "torch", "compiled", "onnx", "openvino", "openvino-bf16"]
 
+BF16 = "-bf16"
 BACKEND = "backend"
 """Entry of `dataset.json`: name and version of the runtime that the set's pixels came from."""
 PACKAGES: dict[BackendName, tuple[str, ...]] = {
+    "openvino-bf16": ("openvino",),
     "openvino": ("openvino",),
     "onnx": ("onnxruntime", "onnx", "onnxscript"),
     "torch": ("torch",),
     "compiled": ("torch",),
 }
 """What each runtime needs; the first gives the version."""
-ON_CPU: tuple[BackendName, ...] = ("openvino", "onnx", "torch")
+ON_CPU: tuple[BackendName, ...] = ("openvino-bf16", "openvino", "onnx", "torch")
 """Those for a CPU, in the order in which `auto` looks."""
 ON_GPU: tuple[BackendName, ...] = ("torch", "compiled")
 """Those for a GPU; `auto` takes the first, which needs no compiling."""
@@ -40,9 +42,23 @@ class Backend:
     name: BackendName
     version: str
 
+    @property
+    def exact(self) -> Backend:
+        """The same runtime in float32."""
+        return replace(self, name=cast(BackendName, self.name.removesuffix(BF16)))
+
     def record(self) -> dict[str, str]:
         """As `dataset.json` keeps it."""
         return asdict(self)
+
+
+def unfit(name: BackendName) -> bool:
+    """Whether a runtime that is installed rounds to what this machine's CPU has no instructions for."""
+    if not name.endswith(BF16):
+        return False
+    from openvino import Core  # pyright: ignore[reportMissingImports]
+
+    return "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def missing_packages(name: BackendName) -> list[str]:
@@ -61,23 +77,24 @@ def check_installed(name: BackendName, otherwise: str = "") -> None:
         ConfigError: Names the packages and the extra that brings them.
     """
     if missing := missing_packages(name):
-        raise ConfigError(f"{name} needs {', '.join(missing)}: pip install 'anomalyhybrid[{name}]'{otherwise}")
+        extra = name.removesuffix(BF16)
+        raise ConfigError(f"{name} needs {', '.join(missing)}: pip install 'anomalyhybrid[{extra}]'{otherwise}")
 
 
 def choose_backend(asked: Asked, device: str) -> Backend:
     """Choose a runtime.
 
     Args:
-        asked: A name, or ``auto``: PyTorch on a GPU; on a CPU OpenVINO, else ONNX Runtime, else PyTorch, whichever is
-            installed first.
+        asked: A name, or ``auto``: PyTorch on a GPU; on a CPU OpenVINO (in bfloat16 where the CPU has instructions for
+            it), else ONNX Runtime, else PyTorch, whichever is installed first.
         device: ``cpu``, or the GPU's type.
 
     Raises:
-        ConfigError: It is not installed, or runs on no GPU.
+        ConfigError: It is not installed, or does not run on this machine.
     """
     if asked == "auto":
         names = ON_CPU if device == "cpu" else ON_GPU
-        asked = next(name for name in names if not missing_packages(name))
+        asked = next(name for name in names if not missing_packages(name) and not unfit(name))
     check_installed(asked, ", or give --backend auto or torch")
     if asked not in ON_CPU and device == "cpu":
         raise ConfigError(f"backend {asked!r} needs a GPU, and this machine has none; give auto or torch")
@@ -86,6 +103,8 @@ def choose_backend(asked: Asked, device: str) -> Backend:
             f"backend {asked!r} runs on the CPU, and this machine generates on its GPU; give auto or torch, or "
             "hide the GPU with CUDA_VISIBLE_DEVICES="
         )
+    if unfit(asked):
+        raise ConfigError(f"backend {asked!r} needs a CPU with instructions for bfloat16; give auto or openvino")
     return Backend(asked, version(PACKAGES[asked][0]))
 
 

@@ -14,10 +14,10 @@ def runtime_of(backend: Backend, threads: int | None = None) -> Runtime | None:
         backend: Which.
         threads: As many as PyTorch uses by default.
     """
-    if backend.name == "openvino":
+    if backend.exact.name == "openvino":
         from anomalyhybrid.backends.openvino_graphs import OpenVinoRuntime
 
-        return OpenVinoRuntime(threads)
+        return OpenVinoRuntime(threads, "f32" if backend == backend.exact else "bf16")
     if backend.name == "onnx":
         from anomalyhybrid.backends.onnx_graphs import OnnxRuntime
 

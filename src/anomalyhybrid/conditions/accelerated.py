@@ -17,13 +17,14 @@ def extractor_on_backend(extractor: ExtractorT, backend: Backend) -> ExtractorT:
 
     Args:
         extractor: Any extractor; those that are no students, and all under PyTorch, come back as they are.
-        backend: Which runtime.
+        backend: Which runtime; maps are made in float32.
 
     Returns:
         An extractor whose name, the key of cached maps, tells the runtime: maps may differ in a last bit.
 
     Source: ADR-017.
     """
+    backend = backend.exact
     runtime = runtime_of(backend)
     if runtime is None or not isinstance(extractor, (LiteEdge, LiteDepth)):
         return extractor

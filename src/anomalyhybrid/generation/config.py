@@ -110,10 +110,10 @@ class GenerateConfig:
     batch_size: int = 0
     """Images generated together; part of what an image's pixels depend on, so recorded. 0 takes 64 on a GPU, which is
     busy with starting kernels when there are fewer, and 16 on a CPU."""
-    backend: Literal["auto", "torch", "compiled", "onnx", "openvino"] = "auto"
+    backend: Literal["auto", "torch", "compiled", "onnx", "openvino", "openvino-bf16"] = "auto"
     """Runtime of the networks; pixels differ in their last bits, so the one used is recorded. `auto` is torch on a GPU,
-    and on a CPU openvino, else onnx, else torch, whichever is installed first. `compiled` is torch on a GPU too, which
-    first compiles for a minute or so: for sets of tens of thousands (docs/adr/017)."""
+    and on a CPU openvino (in bfloat16 where the CPU has it, as on a GPU), else onnx, else torch, as installed.
+    `compiled` is torch on a GPU too, which first compiles for a minute or so, for large sets (docs/adr/017)."""
     seed: int = 0
     """Root of all random streams."""
     edge_weights: str = ""
@@ -164,7 +164,7 @@ class GenerateConfig:
             ("normals_as", ("full", "patch", "both")),
             ("masks_as", ("drawn", "visible")),
             ("base_split", ("sorted", "random", "all")),
-            ("backend", ("auto", "torch", "compiled", "onnx", "openvino")),
+            ("backend", ("auto", "torch", "compiled", "onnx", "openvino", "openvino-bf16")),
             ("types", ("equal", "base")),
             ("gate", ("off", "on")),
         ):
