@@ -1,4 +1,4 @@
-"""Paint a procedural structure on an image: shading of its relief, darkening and stain."""
+"""Paint a procedural structure on an image: what its relief presses aside and shades, darkening and stain."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ from torch import Tensor
 
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import blur
-from anomalyhybrid.ops.structures import Structure
+from anomalyhybrid.ops.structures import Structure, is_soft
+from anomalyhybrid.ops.warp import identity_grid, sample
 
 VOID = -0.7  # a tint darker than this is no stain but a hole or a crack
 WEAR = 0.3  # brightness that raised surface gains and sunken surface loses
+SOFT_WEAR = 0.12  # the same of dents and bumps, whose floors lie as the surface does
+PRESS = 60.0  # shift of what lies on the slopes of dents and bumps, in pixels of 256 a side at slope 1
 GLOSS = 0.3  # highlight of the slope that faces the light
 GRAIN = 1.5  # sigma, in pixels of 256 a side, above which what a stain covers no longer shows
 LIGHT = torch.pi / 4  # image direction that rises towards the light: it comes from the upper left
+
+
+def slopes(relief: Tensor) -> tuple[Tensor, Tensor]:
+    """Rise of a relief (B, 1, H, W) to the right and down, for each pixel of 256 a side; float (B, 1, H, W) each."""
+    scale = relief.shape[-1] / 256
+    padded = F.pad(blur(relief, scale), (1, 1, 1, 1), mode="replicate")
+    across = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return 0.5 * scale * across, 0.5 * scale * down
 
 
 def relief_shading(relief: Tensor, azimuth_B: Tensor) -> Tensor:
@@ -24,12 +36,19 @@ def relief_shading(relief: Tensor, azimuth_B: Tensor) -> Tensor:
         relief: Height, float (B, 1, H, W).
         azimuth_B: Direction of the light in radians.
     """
-    smooth = blur(relief, relief.shape[-1] / 256)
-    padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
-    slope_x = 0.5 * (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2])
-    slope_y = 0.5 * (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1])
-    toward = slope_x * torch.cos(azimuth_B).view(-1, 1, 1, 1) + slope_y * torch.sin(azimuth_B).view(-1, 1, 1, 1)
-    return toward * (relief.shape[-1] / 256)
+    across, down = slopes(relief)
+    return across * torch.cos(azimuth_B).view(-1, 1, 1, 1) + down * torch.sin(azimuth_B).view(-1, 1, 1, 1)
+
+
+def pressed(image: Tensor, structure: Structure) -> Tensor:
+    """Move what an image shows down the slopes of dents and off those of bumps, as pressing the surface would.
+
+    Without it they are veils through which everything shows as it was.
+    """
+    height, width = image.shape[-2:]
+    shift = torch.cat(slopes(structure.relief), dim=1) * (PRESS * 2 / 256)
+    grid = identity_grid(len(image), height, width, image.device) + shift.permute(0, 2, 3, 1)
+    return torch.where(is_soft(structure.kind), sample(image, grid), image)
 
 
 def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
@@ -49,10 +68,10 @@ def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
     contrast = draws.uniform(3.0, 5.0).view(-1, 1, 1, 1)
     azimuth = LIGHT + draws.uniform(-0.35, 0.35)
     shade = relief_shading(structure.relief, azimuth) * contrast
-    unit = (image + 1) * 0.5
+    unit = (pressed(image, structure) + 1) * 0.5
     around = blur(unit, 8 * image.shape[-1] / 256)
     local = around.mean(dim=1, keepdim=True)
-    floor = WEAR * structure.relief * (0.15 + local)
+    floor = torch.where(is_soft(structure.kind), SOFT_WEAR, WEAR) * structure.relief * (0.15 + local)
     gloss = GLOSS * shade.clamp(0, 1) * (0.1 + local)
     lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss + floor
     grey = unit.mean(dim=1, keepdim=True)

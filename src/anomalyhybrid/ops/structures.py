@@ -43,6 +43,11 @@ class Structure:
     tint_alpha: Tensor
 
 
+def is_soft(kind: Tensor) -> Tensor:
+    """Whether kinds press the surface and leave it whole, bool (B, 1, 1, 1): dents and bumps."""
+    return ((kind == KINDS.index("dent")) | (kind == KINDS.index("bump"))).view(-1, 1, 1, 1)
+
+
 def _pick(table: tuple[float, ...], kind: Tensor) -> Tensor:
     """Look a per-kind constant up, float (B, 1, 1, 1)."""
     return constant(table, kind.device)[kind].view(-1, 1, 1, 1)
@@ -102,12 +107,11 @@ def draw_region(draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor,
 def _relief(draws: Draws, kind: Tensor, region_mask: Tensor) -> Tensor:
     """Height profile inside the region: flat-bottomed, bowl-like or grooved, with a rough floor."""
     size = region_mask.shape[-1]
-    bowl = (blur(region_mask, size / 40) - 0.35).clamp_min(0) / 0.65
+    bowl = (2 * blur(region_mask, size / 40) - 1).clamp_min(0)
     shaft = (blur(region_mask, size / 90) - 0.3).clamp_min(0) / 0.7
     groove = blur(region_mask, size / 220)
-    is_bowl = ((kind == KINDS.index("dent")) | (kind == KINDS.index("bump"))).view(-1, 1, 1, 1)
     is_shaft = (kind == KINDS.index("hole")).view(-1, 1, 1, 1)
-    profile = torch.where(is_bowl, bowl, torch.where(is_shaft, shaft, groove)) * region_mask
+    profile = torch.where(is_soft(kind), bowl, torch.where(is_shaft, shaft, groove)) * region_mask
     floor = 1 + 0.25 * smooth_noise(draws.normals(1, 10, 10), *region_mask.shape[-2:])
     strength = draws.uniform(0.4, 1.0).view(-1, 1, 1, 1)
     return (profile * floor.clamp(0.3, 1.7) * strength * _pick(_RELIEF, kind)).clamp(-1, 1)
@@ -123,8 +127,7 @@ def _outline_edges(draws: Draws, kind: Tensor, region_mask: Tensor, relief: Tens
     slope[..., 1:, :] += slope_y.abs()
     texture = 0.75 + 0.35 * smooth_noise(draws.normals(1, 8, 8), *region_mask.shape[-2:])
     strength = _pick(_EDGE, kind) * draws.uniform(0.6, 1.3).view(-1, 1, 1, 1)
-    is_soft = ((kind == KINDS.index("dent")) | (kind == KINDS.index("bump"))).view(-1, 1, 1, 1)
-    outline = torch.where(is_soft, 0.35 * border, border)
+    outline = torch.where(is_soft(kind), 0.35 * border, border)
     return ((outline + 4 * slope) * texture.clamp_min(0.2) * strength).clamp(0, 1)
 
 
