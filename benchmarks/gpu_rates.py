@@ -281,7 +281,7 @@ def eight_steps(trainer: Trainer, numbers: Iterator[int]) -> None:
 
 def unreplayed(trainer: Trainer) -> None:
     """Issue a compiled step's kernels one by one, and draw views between steps."""
-    trainer._replayed, trainer.compiles = None, False
+    trainer._replayed, trainer._draw_ahead = None, lambda first: None
 
 
 STEP_WAYS = {"eager": None, "compiled, not replayed": unreplayed, "compiled": lambda _: None}

@@ -45,5 +45,5 @@ def outside_cause(error: Exception) -> str | None:
         return f"{_IN_THE_WAY[number]}{where}; move it or choose another path"
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         detail = (text or "no detail").splitlines()[0]
-        return f"out of memory; use a smaller --batch-size or --size, or fewer --processes ({detail})"
+        return f"out of memory; use a smaller --batch-size or --size ({detail})"
     return None

@@ -600,6 +600,7 @@ def test_a_process_without_memory_says_what_to_do(monkeypatch: pytest.MonkeyPatc
     for module, name in ((local_processes.torch, "set_num_threads"), (local_processes.cv2, "setNumThreads")):
         monkeypatch.setattr(module, name, lambda _: None)
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    monkeypatch.setattr(local_processes, "use_gpu", lambda _: None)
     reader, writer = multiprocessing.Pipe(duplex=False)
 
     def make(**_: object) -> dict:
@@ -611,4 +612,5 @@ def test_a_process_without_memory_says_what_to_do(monkeypatch: pytest.MonkeyPatc
     kind, told = reader.recv()
     assert kind == "failed"
     assert "2/3" in str(told)
-    assert "fewer --processes (tried to allocate much)" in str(told)
+    assert "out of memory; use a smaller --batch-size" in str(told)
+    assert "fewer --processes" in str(told)

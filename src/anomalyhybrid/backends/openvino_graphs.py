@@ -1,4 +1,4 @@
-"""OpenVINO: graphs from PyTorch's, in float32, with the batch's size left open."""
+"""OpenVINO: graphs from PyTorch's, in float32 or bfloat16, with the batch's size left open."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def compose(
     Args:
         target: Native pixels.
         generated: A_out at native size, float (1, 3, H, W) in [-1, 1].
-        region_mask: Region at the model's size, float (1, 1, S, S).
+        region_mask: Region at the model's size, binary float (1, 1, S, S).
         composition: As for `placed`.
         under: As for `filled`, float (1, 3, H, W).
         allowed, inner: As for `placed`.

@@ -13,7 +13,7 @@ from anomalyhybrid.ops.regions import blur, dilate, erode
 VISIBLE = 5.0  # smallest local change, in 1/255, that counts as visible
 GRAIN = 2.0  # sigma, in pixels of 256 a side, that grain is smoothed away with
 LEAST_AREA = 24  # pixels of a mask at the model's size
-RETRIES = 4  # images for each candidate of a further pass on a GPU
+IMAGES_A_FURTHER = 4  # images of a batch for each further candidate that one pass on a GPU makes
 
 
 def visible_region(target: Tensor, generated: Tensor, region_mask: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def until_accepted(
     best = draw(range(count), [0] * count)
     looked_at(torch.arange(count, device=best.accepted.device), best)
     if together is None:
-        together = count // RETRIES if best.accepted.is_cuda else 1
+        together = count // IMAGES_A_FURTHER if best.accepted.is_cuda else 1
     done = 1
     while done < attempts:
         missing = (~best.accepted).nonzero()[:, 0]

@@ -104,6 +104,10 @@ class GeneratedDefects(Dataset[Item]):
         config = (GenerateConfig() if config is None else config).with_batch(self._device.type)
         if config.gate == "on" and self._device.type != best_device().type:
             raise ConfigError(f"the quality gate works on {best_device().type} here; give this device, or gate='off'")
+        if config.backend == "compiled" and self._device.type != best_device().type:
+            raise ConfigError(
+                f"backend 'compiled' works on {best_device().type} here; give this device, or another backend"
+            )
         sources = sources_of(data, base_set, config, cache, skip_unreadable=skip_unreadable)
         job = prepare_job(load_model(str(run)), sources, config, folder=Path(), cache=cache)  # the folder stays unused
         self._job = _moved(job, self._device)

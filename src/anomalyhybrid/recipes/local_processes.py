@@ -178,7 +178,8 @@ def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Conne
         cause = outside_cause(error)
         if cause is None:
             raise
-        say("failed", AnomalyHybridError(f"the process of shard {shard}: {cause}"))
+        fewer = "; or give fewer --processes, which share it" if "out of memory" in cause else ""
+        say("failed", AnomalyHybridError(f"the process of shard {shard}: {cause}{fewer}"))
         sys.exit(2)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -59,6 +60,18 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextlib.contextmanager
+def products_in_tf32(active: bool) -> Iterator[None]:
+    """Let a GPU round what it multiplies to TF32 while the context lasts: wide blurs of views."""
+    before = torch.get_float32_matmul_precision()
+    if active:
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 class Trainer:
     """Trains one generator, alone or together with the other processes of a torchrun (ADR-019).
 
@@ -102,8 +115,6 @@ class Trainer:
         self._ahead: tuple[int, Views] | None = None
         self._beside: torch.cuda.Stream | None = None
         self.compiles = config.compile and on_gpu
-        if self.compiles:
-            torch.set_float32_matmul_precision("high")  # wide blurs of views; the networks run in bf16
         self.networks = self._wrap(features)
         self._replayed = ReplayedStep(self._step) if self.compiles and self.processes.count == 1 else None
         self.probe = self._new_probe()
@@ -164,8 +175,7 @@ class Trainer:
         """
         first = step - step % self.config.view_block
         if self._block is None or self._block[0] != first:
-            ready = self._ahead if self._ahead is not None and self._ahead[0] == first else None
-            self._block, self._ahead = ready or (first, self._draw_block(first)), None
+            self._block, self._ahead = self._awaited(first) or (first, self._draw_block(first)), None
             if self.compiles and first + self.config.view_block < self.config.steps:
                 self._draw_ahead(first + self.config.view_block)
         views = self._block[1]
@@ -177,14 +187,22 @@ class Trainer:
         """The views of all steps of a block."""
         steps = range(first, first + self.config.view_block)
         rows = Draws.joined([self._rows("views", number, 2048) for number in steps]).to(self.device)
-        with fusing("one" if self.compiles else None):
+        with fusing("one" if self.compiles else None), products_in_tf32(self.compiles):
             return self._draw_views(rows)
+
+    def _awaited(self, first: int) -> tuple[int, Views] | None:
+        """The block that was begun beside the steps before, once the device has drawn it; None if it is another."""
+        if self._ahead is None or self._ahead[0] != first:
+            return None
+        torch.cuda.current_stream().wait_stream(cast(torch.cuda.Stream, self._beside))
+        return self._ahead
 
     def _draw_ahead(self, first: int) -> None:
         """Begin a block beside the steps of the one before."""
-        current, self._beside = torch.cuda.current_stream(), self._beside or torch.cuda.Stream()
-        current.wait_stream(self._beside)  # this block is ready
-        self._beside.wait_stream(current)  # whoever reads the memory of the block before has been issued
+        self._beside = self._beside or torch.cuda.Stream()
+        self._beside.wait_stream(
+            torch.cuda.current_stream()
+        )  # whoever reads the memory of the block before has been issued
         with torch.cuda.stream(self._beside):
             self._ahead = first, self._draw_block(first)
 

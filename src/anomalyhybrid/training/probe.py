@@ -45,10 +45,8 @@ class Probe:
 
         Source: DESIGN, "edit response"; near 0 means that editing structure does nothing.
         """
-        own, device = (
-            Conditions(color=self.plain.color, depth=self.plain.depth, edge=self.plain.edge),
-            self.plain.color.device,
-        )
+        own = Conditions(color=self.plain.color, depth=self.plain.depth, edge=self.plain.edge)
+        device = self.plain.color.device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):  # as generation runs it
             before, after = model(own.stacked()), model(self.edited.stacked())
         weight = self.region_mask.expand_as(self.plain.color)
