@@ -264,3 +264,17 @@ def test_a_candidate_needs_enough_change_over_enough_pixels() -> None:
 def test_choose_takes_the_better_sample(shape: tuple[int, ...]) -> None:
     better, new, old = torch.tensor([True, False, True]), torch.ones(shape), torch.zeros(shape)
     assert choose(better, new, old).flatten(1 if len(shape) > 1 else 0).reshape(3, -1)[:, 0].tolist() == [1, 0, 1]
+
+
+def test_a_patchy_change_is_one_region_without_holes() -> None:
+    """As an annotator draws it: gaps inside a defect belong to it, what lies apart from it does not."""
+    target = torch.zeros(1, 3, 256, 256)
+    region = torch.zeros(1, 1, 256, 256)
+    region[..., 60:200, 60:200] = 1
+    changed = target.clone()
+    for start in range(80, 140, 12):  # stripes of 4 with gaps of 8
+        changed[..., 80:140, start : start + 4] = 0.4
+    seen = visible_region(target, changed, region)
+    assert seen[..., 82:138, 80:132].all()
+    assert not seen[..., 150:, :].any()
+    assert not (seen * (1 - region)).any()

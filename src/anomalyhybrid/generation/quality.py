@@ -11,6 +11,7 @@ from torch import Tensor
 from anomalyhybrid.ops.regions import blur, dilate, erode
 
 VISIBLE = 5.0  # smallest local change, in 1/255, that counts as visible
+CLOSED = 5  # pixels of 256 a side: gaps up to twice as wide inside a defect are part of it
 GRAIN = 2.0  # sigma, in pixels of 256 a side, that grain is smoothed away with
 LEAST_AREA = 24  # pixels of a mask at the model's size
 IMAGES_A_FURTHER = 4  # images of a batch for each further candidate that one pass on a GPU makes
@@ -28,8 +29,9 @@ def visible_region(target: Tensor, generated: Tensor, region_mask: Tensor) -> Te
         Binary float (B, 1, S, S), inside `region_mask`.
     """
     change = (blur(generated - target, 1.0).abs().amax(dim=1, keepdim=True) * 127.5) * region_mask
-    seen = dilate((change > VISIBLE).float(), 2)
-    return erode(seen, 1) * region_mask
+    closed = max(2, round(CLOSED * change.shape[-1] / 256))
+    seen = dilate((change > VISIBLE).float(), closed)
+    return erode(seen, closed - 1) * region_mask
 
 
 def mean_change(target: Tensor, generated: Tensor, region_mask: Tensor, *, coarse: bool = False) -> Tensor:
