@@ -26,7 +26,7 @@ def test_dents_and_bumps_move_what_lies_on_their_slopes_opposite_ways() -> None:
     """As a lens does: what shows in a dent is drawn together, what shows on a bump apart."""
     dent, bump = structures("dent"), structures("bump")
     assert torch.equal(dent.region_mask, bump.region_mask)
-    into, off = pressed(ramp(), dent) - ramp(), pressed(ramp(), bump) - ramp()
+    into, off = (pressed(ramp(), one.kind, slopes(one.relief)) - ramp() for one in (dent, bump))
     across, _ = slopes(bump.relief)
     steep = across.abs() > 0.5 * across.abs().max()
     assert (into[:, :1][steep].sign() == -across[steep].sign()).all()
@@ -38,7 +38,8 @@ def test_dents_and_bumps_move_what_lies_on_their_slopes_opposite_ways() -> None:
 
 def test_other_kinds_leave_the_surface_where_it_is() -> None:
     for kind in ("scratch", "crack", "hole", "contamination"):
-        assert torch.equal(pressed(ramp(), structures(kind)), ramp())
+        structure = structures(kind)
+        assert torch.equal(pressed(ramp(), structure.kind, slopes(structure.relief)), ramp())
 
 
 def test_slopes_do_not_depend_on_the_resolution() -> None:

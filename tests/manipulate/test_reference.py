@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anomalyhybrid.manipulate.paint import paint, relief_shading
+from anomalyhybrid.manipulate.paint import paint, relief_shading, slopes
 from anomalyhybrid.manipulate.reference import (
     FEATHER,
     Reference,
@@ -179,11 +179,11 @@ def test_a_painted_structure_shows_in_colour_depth_and_edge_near_its_region_alon
 
 def test_a_flat_surface_has_no_shading_and_slopes_follow_the_light() -> None:
     flat = torch.full((1, 1, SIZE, SIZE), 0.4)
-    assert torch.equal(relief_shading(flat, torch.zeros(1)), torch.zeros_like(flat))
+    assert torch.equal(relief_shading(slopes(flat), torch.zeros(1)), torch.zeros_like(flat))
     ramp = identity_grid(1, SIZE, SIZE, flat.device)[..., 0][:, None]
-    inner = relief_shading(ramp, torch.zeros(1))[..., 8:-8, 8:-8]
+    inner = relief_shading(slopes(ramp), torch.zeros(1))[..., 8:-8, 8:-8]
     assert (inner > 0).all()
-    assert (relief_shading(ramp, torch.full((1,), torch.pi))[..., 8:-8, 8:-8] < 0).all()
+    assert (relief_shading(slopes(ramp), torch.full((1,), torch.pi))[..., 8:-8, 8:-8] < 0).all()
 
 
 def test_painting_nothing_changes_nothing() -> None:

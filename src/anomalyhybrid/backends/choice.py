@@ -123,12 +123,10 @@ def recorded_backend(description: Mapping[str, Any], device: str) -> Backend:
     """
     record = description.get(BACKEND, {"name": "torch"})
     name = record["name"]
-    if name == "torch":
-        return choose_backend("torch", device)
     if name == "compiled" and device == "cpu":
         raise DataError("the images were begun with backend compiled on a GPU, which this machine lacks; go on there")
-    if name == "compiled":
-        return choose_backend("compiled", device)
+    if name in ON_GPU:  # PyTorch both
+        return choose_backend(name, device)
     about = f"the images were begun with backend {name} {record['version']}"
     package = PACKAGES[name][0] if name in PACKAGES else name
     if name not in PACKAGES or missing_packages(name):

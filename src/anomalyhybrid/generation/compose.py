@@ -130,15 +130,17 @@ def at_native_size(output: DecoderOutput, content: Tensor, content_small: Tensor
     return fuse(content, source, part.of(output.fusion_mask)).clamp(-1, 1)
 
 
-def carried(native: Tensor, painted: Tensor, color: Tensor) -> Tensor:
-    """Carry what was painted at the model's size over to a target's native pixels, float (1, 3, H, W) in [-1, 1].
+def carried(native: Tensor, painted: Tensor, color: Tensor, part: Part | None = None) -> Tensor:
+    """Carry what was painted at the model's size over to a target's native pixels, in [-1, 1], shape of `native`.
 
     Args:
-        native: The target's own pixels, float (1, 3, H, W) in [-1, 1].
+        native: The target's own pixels, float (1, 3, H, W) in [-1, 1], or a part of them.
         painted: With the structure, float (1, 3, S, S).
         color: Without it, likewise.
+        part: Which part of the image `native` is; None for all of it.
     """
-    return (native + resized(painted - color, *native.shape[-2:])).clamp(-1, 1)
+    part = part or Part(native.shape[-2], native.shape[-1])
+    return (native + part.made(torch.sub, painted, color)).clamp(-1, 1)
 
 
 def pasted(

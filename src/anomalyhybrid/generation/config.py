@@ -103,8 +103,8 @@ class GenerateConfig:
     """Candidates tried for one image; the strongest is kept and marked when none is accepted."""
     gate: Literal["off", "on"] = "off"
     """`on` judges each candidate by what the category's good images and real defects show, and `count` is then of
-    accepted images: others are replaced, up to 3 times as many in all. For sets to look at or to test with: it takes
-    faint defects away, from which a detector learns (docs/adr/014)."""
+    accepted images: others are replaced, up to 3 times as many in all. For sets to look at or to test with: a detector
+    was not better for it, and on tires without real defects worse (docs/adr/014)."""
     gate_strictness: float = 0.05
     """Share of its own calibration, real defects where there are enough, that each rule of the gate would reject."""
     batch_size: int = 0

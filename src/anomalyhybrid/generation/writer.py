@@ -26,14 +26,13 @@ from anomalyhybrid.generation.compose import (
     Composed,
     Part,
     at_native_size,
-    compose,
+    carried,
     filled,
     joined,
     native_tensor,
     pasted,
     placed,
     put_back,
-    resized,
 )
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.gate import gate_entry
@@ -269,8 +268,8 @@ class SetWriter:
         if appearance == "target":
             return native_tensor(pixels[part.rows, part.columns])
         if not uses_base and appearance == "blend":  # painted at the model's size: carry the change over
-            change = part.made(_painted_change, candidates.content[one], color_u8)
-            return (native_tensor(pixels[part.rows, part.columns]) + change).clamp(-1, 1)
+            native = native_tensor(pixels[part.rows, part.columns])
+            return carried(native, candidates.content[one], signed_from_u8(color_u8), part)
         reference = native_tensor(reference_pixels(self._donor(candidates, position), max(part.height, part.width)))
         if not uses_base:
             return part.of(reference)
@@ -301,10 +300,11 @@ class SetWriter:
         image, profile = KEPT.load(target.path)
         pixels = image if target.window is None else target.window.crop(image)
         shown = pixels if patched else KEPT.load(reference.path)[0]
-        content = resized(native_tensor(shown), *pixels.shape[:2])
-        generated = at_native_size(drawn.output(position), content, drawn.content[one])
         inner = None if target.window is None else target.window.inner_borders(image.shape)
-        composed = compose(pixels, generated, drawn.region_mask[one], composition, inner=inner)
+        place = placed(pixels.shape, drawn.region_mask[one], composition, inner=inner)
+        content = place.part.of(native_tensor(shown))
+        generated = at_native_size(drawn.output(position), content, drawn.content[one], place.part)
+        composed = filled(pixels, place, generated)
         if target.window is not None:
             composed = put_back(image, target.window, composed)
         image_id = self.normal_id(index)
@@ -344,11 +344,6 @@ class SetWriter:
                 make_folder(self.folder / parent)
                 self._made.add(parent)
         return cast(str, paths[0]), paths[1]
-
-
-def _painted_change(painted: Tensor, color_u8: Tensor) -> Tensor:
-    """What was painted on an image, float of its shape."""
-    return painted - signed_from_u8(color_u8)
 
 
 def append_rows(folder: Path, rows: Sequence[Row], name: str = MANIFEST) -> None:

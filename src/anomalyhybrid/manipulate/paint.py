@@ -29,26 +29,31 @@ def slopes(relief: Tensor) -> tuple[Tensor, Tensor]:
     return 0.5 * scale * across, 0.5 * scale * down
 
 
-def relief_shading(relief: Tensor, azimuth_B: Tensor) -> Tensor:
+def relief_shading(rise: tuple[Tensor, Tensor], azimuth_B: Tensor) -> Tensor:
     """Relative brightness change of a relief lit from one side, float (B, 1, H, W); 0 where it is flat.
 
     Args:
-        relief: Height, float (B, 1, H, W).
+        rise: Of the relief, as `slopes` gives it.
         azimuth_B: Direction of the light in radians.
     """
-    across, down = slopes(relief)
+    across, down = rise
     return across * torch.cos(azimuth_B).view(-1, 1, 1, 1) + down * torch.sin(azimuth_B).view(-1, 1, 1, 1)
 
 
-def pressed(image: Tensor, structure: Structure) -> Tensor:
+def pressed(image: Tensor, kind: Tensor, rise: tuple[Tensor, Tensor]) -> Tensor:
     """Move what an image shows down the slopes of dents and off those of bumps, as pressing the surface would.
 
     Without it they are veils through which everything shows as it was.
+
+    Args:
+        image: float (B, 3, H, W).
+        kind: Of the structures, index into `KINDS`, long (B,).
+        rise: Of their relief, as `slopes` gives it.
     """
     height, width = image.shape[-2:]
-    shift = torch.cat(slopes(structure.relief), dim=1) * (PRESS * 2 / 256)
+    shift = torch.cat(rise, dim=1) * (PRESS * 2 / 256)
     grid = identity_grid(len(image), height, width, image.device) + shift.permute(0, 2, 3, 1)
-    return torch.where(is_soft(structure.kind), sample(image, grid), image)
+    return torch.where(is_soft(kind), sample(image, grid), image)
 
 
 def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
@@ -67,8 +72,9 @@ def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
     """
     contrast = draws.uniform(3.0, 5.0).view(-1, 1, 1, 1)
     azimuth = LIGHT + draws.uniform(-0.35, 0.35)
-    shade = relief_shading(structure.relief, azimuth) * contrast
-    unit = (pressed(image, structure) + 1) * 0.5
+    rise = slopes(structure.relief)
+    shade = relief_shading(rise, azimuth) * contrast
+    unit = (pressed(image, structure.kind, rise) + 1) * 0.5
     around = blur(unit, 8 * image.shape[-1] / 256)
     local = around.mean(dim=1, keepdim=True)
     floor = torch.where(is_soft(structure.kind), SOFT_WEAR, WEAR) * structure.relief * (0.15 + local)

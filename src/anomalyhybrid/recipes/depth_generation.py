@@ -35,6 +35,7 @@ from anomalyhybrid.generation.summary import summarise
 from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.ops.regions import dilate
+from anomalyhybrid.ops.transfer import to_host, wait_for_host
 from anomalyhybrid.recipes.depth_sets import measured_set, with_readable_depth
 from anomalyhybrid.recipes.description import check_beginning, check_resumed, describe, write_description
 from anomalyhybrid.recipes.job import Model, category_pool, check_decoders, extractors_of, load_model
@@ -133,8 +134,10 @@ def _chunk(
 ) -> list[tuple[Row, DepthRow]]:
     pairs = accepted_pairs(model.generator, sister.generator, pool, writer.config, writer.category, indices)
     images = pool.colour.normals
-    colors, objects = images.color_u8[pairs.target_index].cpu(), images.object_u8[pairs.target_index].cpu()
-    return writer.write(Pairs.of_each(Tensor.cpu, pairs), colors, objects, indices)
+    colors, objects = (to_host(values[pairs.target_index]) for values in (images.color_u8, images.object_u8))
+    on_cpu = Pairs.of_each(to_host, pairs)
+    wait_for_host(images.color_u8.device)
+    return writer.write(on_cpu, colors, objects, indices)
 
 
 def _append_rows(out: Path, rows: Sequence[tuple[Row, DepthRow]]) -> None:

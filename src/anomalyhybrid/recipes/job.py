@@ -36,13 +36,14 @@ from anomalyhybrid.generation.normals import redraw_normals
 from anomalyhybrid.generation.pool import CategoryPool
 from anomalyhybrid.generation.preview import preview_cells
 from anomalyhybrid.generation.quality import LEAST_AREA
-from anomalyhybrid.generation.several import draw_defects
+from anomalyhybrid.generation.several import Defects, draw_defects
 from anomalyhybrid.generation.work_order import Chunk, WorkOrder
 from anomalyhybrid.generation.writer import SetWriter
 from anomalyhybrid.manipulate.symmetry import MEASURED_IMAGES, Symmetry, symmetry_of
 from anomalyhybrid.models.generator import Generator, load_generator
 from anomalyhybrid.models.weights import sha256_of, shipped
 from anomalyhybrid.ops.fused import fusing
+from anomalyhybrid.ops.transfer import to_host
 from anomalyhybrid.recipes.control import Division, Share, divide, with_drawn_targets
 from anomalyhybrid.recipes.sources import Sources, best_device, condition_folder, make_extractors
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
@@ -140,18 +141,22 @@ class Job:
     def _draw_defects(
         self, share: Share, category: str, indices: Sequence[int], only: str | None
     ) -> Callable[[], list[Row]]:
+        found = self._found(share, category, indices)
+        colors = to_host(share.pool.normals.color_u8[found[0].candidates.target_index])
+        on_cpu = [defects.cpu() for defects in found]  # waits, for the colours too
+        return lambda: share.writer.write_defects(on_cpu, colors, indices, only)
+
+    def _found(self, share: Share, category: str, indices: Sequence[int]) -> list[Defects]:
+        """Draw defects on the device."""
         compiled = isinstance(self.model.generator, CompiledGenerator)
         with fusing("any batch" if compiled else None):
-            found = draw_defects(self.model.generator, share.pool, share.config, category, indices)
-        colors = share.pool.normals.color_u8[found[0].candidates.target_index].cpu()
-        on_cpu = [defects.cpu() for defects in found]
-        return lambda: share.writer.write_defects(on_cpu, colors, indices, only)
+            return draw_defects(self.model.generator, share.pool, share.config, category, indices)
 
     def preview(self, category: str, indices: Sequence[int]) -> list[np.ndarray]:
         """Generate defects at the model's size and show them, uint8 (H, W, 3) each; nothing is written."""
         cells: dict[int, np.ndarray] = {}
         for share, some in self.divisions[category].split(indices):
-            found = draw_defects(self.model.generator, share.pool, share.config, category, some)
+            found = self._found(share, category, some)
             cells |= zip(some, preview_cells(share.pool, share.writer, found, some), strict=True)
         return [cells[index] for index in indices]
 

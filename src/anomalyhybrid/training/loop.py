@@ -200,9 +200,7 @@ class Trainer:
     def _draw_ahead(self, first: int) -> None:
         """Begin a block beside the steps of the one before."""
         self._beside = self._beside or torch.cuda.Stream()
-        self._beside.wait_stream(
-            torch.cuda.current_stream()
-        )  # whoever reads the memory of the block before has been issued
+        self._beside.wait_stream(torch.cuda.current_stream())  # it reads memory that may be used again now
         with torch.cuda.stream(self._beside):
             self._ahead = first, self._draw_block(first)
 
