@@ -7,7 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalyhybrid.models.blocks import HeadConv2d, StemConv2d, UpBlock, doubled_kernel, shifted_kernels
+from anomalyhybrid.models.blocks import (
+    HeadConv2d,
+    StemConv2d,
+    UpBlock,
+    doubled_kernel,
+    shifted_kernels,
+    strided_by_folds,
+)
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -53,3 +60,16 @@ def test_the_stem_in_blocks_as_on_a_gpu_is_a_convolution() -> None:
     layer = StemConv2d(5, 8, 7).double()
     features = rand(2, 5, 12, 16)
     torch.testing.assert_close(layer.in_blocks(layer.padded(features)), layer(features))
+
+
+@pytest.mark.parametrize("kernel", [(8, 10), (4, 4), (3, 5)])
+@pytest.mark.parametrize("stride", [(2, 4), (2, 2)])
+def test_a_strided_convolution_by_folds_is_one(kernel: tuple[int, int], stride: tuple[int, int]) -> None:
+    kernels, bias = rand(6, 3, *kernel, seed=1).requires_grad_(), rand(6, seed=2).requires_grad_()
+    sides = [length - step + 5 * step for length, step in zip(kernel, stride, strict=True)]  # five steps each way
+    images = rand(2, 3, *sides).requires_grad_()
+    expected = F.conv2d(images, kernels, bias, stride=stride)
+    given = strided_by_folds(images, kernels, bias, stride)
+    torch.testing.assert_close(given, expected)
+    found = [torch.autograd.grad(one.square().sum(), (images, kernels, bias)) for one in (given, expected)]
+    torch.testing.assert_close(*found)

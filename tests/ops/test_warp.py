@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.interpolate import RBFInterpolator
 
 from anomalyhybrid.ops import warp
@@ -134,6 +135,12 @@ def test_identity_grid_samples_every_pixel_itself() -> None:
     torch.testing.assert_close(warp.sample(image, grid), image, atol=1e-5, rtol=0)
     assert torch.equal(warp.sample(image, grid, nearest=True), image)
     torch.testing.assert_close(warp.affine_grid(similarity(), 17, 24), grid[:1])
+
+
+def test_affine_grids_are_those_of_torch() -> None:
+    matrices = rand(5, 2, 3, low=-2, high=2)
+    expected = F.affine_grid(matrices, [5, 1, 17, 24], align_corners=False)
+    torch.testing.assert_close(warp.affine_grid(matrices, 17, 24), expected)
 
 
 def test_scale_two_shows_the_content_twice_as_large() -> None:

@@ -178,3 +178,9 @@ def test_marked_functions_are_compiled_inside_fusing_alone(monkeypatch: pytest.M
     twice(one)
     assert asked == ["twice"]
     assert polygon.__name__ == "polygon"  # marked, and still itself to those who read it
+    with fused.fusing("any batch"):
+        fused.fused_at_one_shape(torch.square)(one)
+    assert asked == ["twice"]
+    with fused.fusing("one"):
+        fused.fused_at_one_shape(torch.square)(one)
+    assert asked == ["twice", "square"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -205,3 +206,19 @@ def test_slices_are_the_samples() -> None:
 def test_impossible_settings_are_refused(settings: dict, match: str) -> None:
     with pytest.raises(ConfigError, match=match):
         TrainConfig(**settings)
+
+
+def test_the_rate_of_a_journal_row_waits_for_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device runs behind the host; a rate taken before its values are there would be that of asking."""
+
+    class OnADevice:
+        def __float__(self) -> float:
+            time.sleep(0.3)
+            return 1.0
+
+    trainer = make_trainer(tmp_path, train_config(steps=1))
+    monkeypatch.setattr(trainer, "_update", lambda views, draws: {"loss": OnADevice()})
+    rows: list[dict] = []
+    trainer.run(report=rows.append)
+    assert rows[0]["seconds"] >= 0.3
+    assert rows[0]["loss"] == 1.0

@@ -50,10 +50,14 @@ class _LaidOutGradient(torch.autograd.Function):
         return gradients[0].contiguous(memory_format=torch.channels_last)
 
 
+def _trains_compiled() -> bool:
+    """Whether a compiled training is being traced."""
+    return torch.compiler.is_compiling() and torch.is_grad_enabled()
+
+
 def gradient_laid_out(images: Tensor) -> Tensor:
     """Images whose gradient has its channels last in a compiled training: else the convolution before copies it."""
-    training = torch.compiler.is_compiling() and torch.is_grad_enabled()
-    return cast(Tensor, _LaidOutGradient.apply(images)) if training else images
+    return cast(Tensor, _LaidOutGradient.apply(images)) if _trains_compiled() else images
 
 
 class Conv2d(nn.Conv2d):
@@ -120,6 +124,24 @@ def shifted_kernels(weight: Tensor, rows: int, columns: int) -> Tensor:
     return torch.stack(shifted, dim=1).flatten(0, 1)
 
 
+def folded(images: Tensor, rows: int, columns: int) -> Tensor:
+    """Blocks of pixels as channels: (B, C, H, W) to (B, rows * columns * C, H / rows, W / columns), C innermost."""
+    batch, channels, height, width = images.shape
+    blocks = images.reshape(batch, channels, height // rows, rows, width // columns, columns)
+    return blocks.permute(0, 3, 5, 1, 2, 4).reshape(batch, -1, height // rows, width // columns)
+
+
+def strided_by_folds(padded: Tensor, kernels: Tensor, bias: Tensor, stride: tuple[int, int]) -> Tensor:
+    """A convolution whose stride is a block of pixels as one of stride 1 over blocks; arguments as of `F.conv2d`.
+
+    cuDNN folds so too, but in kernels of its own: here the compiler makes it part of what is before (docs/log.md).
+    """
+    beyond = [-side % step for side, step in zip(kernels.shape[-2:], stride, strict=True)]
+    margin = (0, beyond[1], 0, beyond[0])
+    blocks, weights = folded(F.pad(padded, margin), *stride), folded(F.pad(kernels, margin), *stride)
+    return F.conv2d(laid_out(blocks), weights, bias)
+
+
 class ReflectedConv2d(nn.Conv2d):
     """Convolution with stride 1 that pads by reflection and keeps the shape (B, C, H, W).
 
@@ -155,7 +177,8 @@ class HeadConv2d(ReflectedConv2d):
         rows, columns = math.gcd(height, 2), math.gcd(width, 4)
         kernels = shifted_kernels(self.weight, rows, columns)
         bias = self.bias_in_blocks(rows * columns)
-        blocks = gradient_laid_out(F.conv2d(self.padded(input), kernels, bias, stride=(rows, columns)))
+        convolved = strided_by_folds if _trains_compiled() else F.conv2d
+        blocks = gradient_laid_out(convolved(self.padded(input), kernels, bias, stride=(rows, columns)))
         apart = blocks.view(-1, self.out_channels, rows, columns, height // rows, width // columns)
         return apart.permute(0, 1, 4, 2, 5, 3).reshape(-1, self.out_channels, height, width)
 

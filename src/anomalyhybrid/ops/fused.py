@@ -37,10 +37,14 @@ def any_batch(batch: Tensor) -> Tensor:
     return batch
 
 
-def fused(function: Function) -> Function:
+def fused(function: Function, *, takes: tuple[Shapes, ...] = ("one", "any batch")) -> Function:
     """Mark a function of tensors, without side effects, as one to compile inside `fusing`.
 
     Compiling takes seconds: long trainings and large sets ask for it. Results differ by rounding.
+
+    Args:
+        function: It must call no other function that is marked.
+        takes: Shapes that it is compiled for; inside another `fusing` it runs as it is.
     """
 
     @functools.cache
@@ -50,10 +54,15 @@ def fused(function: Function) -> Function:
     @functools.wraps(function)
     def run(*args, **settings):
         shapes = _fuses.get()
-        if shapes is None:
+        if shapes is None or shapes not in takes:
             return function(*args, **settings)
         if shapes == "any batch":
             args = [any_batch(value) if isinstance(value, Tensor) else value for value in args]
         return compiled(shapes)(*args, **settings)
 
     return run  # pyright: ignore[reportReturnType]
+
+
+def fused_at_one_shape(function: Function) -> Function:
+    """Mark a function whose numbers differ from call to call, each a graph of its own: a training has few of them."""
+    return fused(function, takes=("one",))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalyhybrid.ops.fused import fused
+from anomalyhybrid.ops.fused import fused, fused_at_one_shape
 from anomalyhybrid.ops.warp import identity_grid
 
 WIDE = 5
@@ -17,8 +17,8 @@ WIDE = 5
 takes time in proportion to the filter's length (docs/log.md, eighth session)."""
 
 
-def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow a mask, values >= 0, by `radius` pixels (square structuring element); 0 returns it unchanged."""
+def _grown(mask: Tensor, radius: int) -> Tensor:
+    """`dilate`, to be called in what is compiled as a whole."""
     if radius <= 0:
         return mask
     if mask.is_cuda:  # few kernels to start there; on a CPU pooling takes 30 times as long as shifted copies
@@ -26,6 +26,12 @@ def dilate(mask: Tensor, radius: int) -> Tensor:
         return F.max_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius))
     padded = F.pad(mask, (radius,) * 4)
     return _running_maximum(_running_maximum(padded, 2 * radius + 1, -2), 2 * radius + 1, -1)
+
+
+@fused_at_one_shape
+def dilate(mask: Tensor, radius: int) -> Tensor:
+    """Grow a mask, values >= 0, by `radius` pixels (square structuring element); 0 returns it unchanged."""
+    return _grown(mask, radius)
 
 
 def _running_maximum(values: Tensor, length: int, dim: int) -> Tensor:
@@ -78,6 +84,7 @@ def _banded(kernel: Tensor, length: int) -> Tensor:
     return matrix
 
 
+@fused_at_one_shape
 def soft_alpha(mask: Tensor, width: int) -> Tensor:
     """Opacity that is 0 outside a binary mask and rises to 1 within `width` pixels of its border inside.
 
@@ -95,7 +102,7 @@ def soft_alpha(mask: Tensor, width: int) -> Tensor:
     padded = F.pad(mask, (width,) * 4, mode="replicate")  # a mask cut by the image's border has no ramp there
     total, current = padded.clone(), padded
     for _ in range(width):
-        current = erode(current, 1)
+        current = 1.0 - _grown(1.0 - current, 1)  # eroded
         total = total + current
     return total[..., width:-width, width:-width] / (width + 1)
 

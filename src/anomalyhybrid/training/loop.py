@@ -211,10 +211,10 @@ class Trainer:
             save_checkpoint(self.files.folder, step=step, **self._state)  # last: it says that both are there
         self.processes.wait()  # whoever ended now would take the main process with it
 
-    def _row(self, step: int, report: dict[str, Tensor], seconds: float, images: int) -> dict[str, float | int | str]:
+    def _row(self, step: int, losses: dict[str, float], seconds: float, images: int) -> dict[str, float | int | str]:
         row: dict[str, float | int | str] = {"step": step, "seconds": round(seconds, 2)}
         row["img_per_s"] = round(images / max(seconds, 1e-9), 1)
-        row |= {name: round(float(value), 5) for name, value in report.items()}
+        row |= {name: round(value, 5) for name, value in losses.items()}
         row |= {name: round(value, 3) for name, value in self.probe.edit_response(self.averaged_generator).items()}
         return row
 
@@ -252,8 +252,9 @@ class Trainer:
                 if done % self.config.journal_every == 0 or done == self.config.steps:
                     values = self.processes.mean_of_each(values)
                     if journal is not None:
+                        losses = {name: float(value) for name, value in values.items()}  # waits for the device
                         seconds = time.monotonic() - mark
-                        row = self._row(done, values, seconds, (done - marked) * self.config.batch_size)
+                        row = self._row(done, losses, seconds, (done - marked) * self.config.batch_size)
                         row["elapsed"] = round(time.monotonic() - started, 1)
                         mark, marked = time.monotonic(), done
                         journal.write(row)
