@@ -7,7 +7,7 @@ from torch import Tensor
 
 from anomalyhybrid.augment.config import AugmentConfig
 from anomalyhybrid.ops.draws import Draws
-from anomalyhybrid.ops.warp import affine_grid, local_tps_displacement, sample, similarity_matrix
+from anomalyhybrid.ops.warp import affine_grid, coarse_displacement, full_field, sample, similarity_matrix
 from anomalyhybrid.types import Conditions, Views
 
 
@@ -23,13 +23,13 @@ def _draw_affine(draws: Draws, config: AugmentConfig, may_flip_B: Tensor) -> Ten
 
 def _draw_bend(draws: Draws, config: AugmentConfig, height: int, width: int) -> Tensor:
     """Draw the local splines of one condition, displacement float (B, H, W, 2)."""
-    total = draws.uniform().new_zeros(draws.batch, height, width, 2)
+    fields: list[Tensor] = []
     for _ in range(config.tps_windows):
         center = draws.uniforms(2, -0.8, 0.8)
         radius = draws.uniform(*config.tps_radius)
         shifts = draws.uniforms(18, -config.tps_shift, config.tps_shift).reshape(-1, 9, 2)
-        total = total + local_tps_displacement(center, radius, shifts, height, width)
-    return total
+        fields.append(coarse_displacement(center, radius, shifts, height, width))
+    return full_field(torch.stack(fields).sum(dim=0), height, width)
 
 
 def draw_grids(draws: Draws, config: AugmentConfig, aligned_B: Tensor, height: int, width: int) -> list[Tensor]:

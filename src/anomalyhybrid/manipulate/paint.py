@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.fused import fused_at_one_shape
 from anomalyhybrid.ops.regions import blur
 from anomalyhybrid.ops.structures import Structure, is_soft
 from anomalyhybrid.ops.warp import identity_grid, sample
@@ -72,19 +73,28 @@ def paint(draws: Draws, image: Tensor, structure: Structure) -> Tensor:
     """
     contrast = draws.uniform(3.0, 5.0).view(-1, 1, 1, 1)
     azimuth = LIGHT + draws.uniform(-0.35, 0.35)
-    rise = slopes(structure.relief)
-    shade = relief_shading(rise, azimuth) * contrast
-    unit = (pressed(image, structure.kind, rise) + 1) * 0.5
+    shown = (structure.kind, structure.relief, structure.tint, structure.tint_alpha)
+    return _shown_on(image, *shown, contrast, azimuth)
+
+
+@fused_at_one_shape
+def _shown_on(
+    image: Tensor, kind: Tensor, relief: Tensor, tint: Tensor, tint_alpha: Tensor, contrast: Tensor, azimuth_B: Tensor
+) -> Tensor:
+    """`paint`, once its numbers are drawn; the parts of a structure as `Structure` has them."""
+    rise = slopes(relief)
+    shade = relief_shading(rise, azimuth_B) * contrast
+    unit = (pressed(image, kind, rise) + 1) * 0.5
     around = blur(unit, 8 * image.shape[-1] / 256)
     local = around.mean(dim=1, keepdim=True)
-    floor = torch.where(is_soft(structure.kind), SOFT_WEAR, WEAR) * structure.relief * (0.15 + local)
+    floor = torch.where(is_soft(kind), SOFT_WEAR, WEAR) * relief * (0.15 + local)
     gloss = GLOSS * shade.clamp(0, 1) * (0.1 + local)
     lit = unit * (1 + shade.clamp(-0.8, 1.5)) + gloss + floor
     grey = unit.mean(dim=1, keepdim=True)
     fine = blur(grey, GRAIN * image.shape[-1] / 256)
     grain = ((grey + 0.02) / (fine + 0.02)).clamp(0.7, 1.3)  # a stain takes the surface's grain, not what it covers
-    surface = (structure.tint + 1) * 0.5 * (1 + 0.6 * shade.clamp(-1, 1.5)) * grain
-    is_void = (structure.tint.amax(dim=1, keepdim=True) < VOID).float()
+    surface = (tint + 1) * 0.5 * (1 + 0.6 * shade.clamp(-1, 1.5)) * grain
+    is_void = (tint.amax(dim=1, keepdim=True) < VOID).float()
     surface = surface + is_void * 0.3 * around * (1 + shade.clamp(-1, 1.5))  # light that reaches a hole's walls
-    stained = torch.lerp(lit, surface, structure.tint_alpha.expand_as(lit))
+    stained = torch.lerp(lit, surface, tint_alpha.expand_as(lit))
     return (stained * 2 - 1).clamp(-1, 1)

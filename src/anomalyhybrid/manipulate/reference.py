@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anomalyhybrid.manipulate.paint import paint
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.fused import fused_at_one_shape
 from anomalyhybrid.ops.regions import dilate, masked_mean, soft_alpha, spread
 from anomalyhybrid.ops.structures import Structure
 from anomalyhybrid.ops.warp import affine_grid, bent_grid, sample
@@ -88,6 +89,7 @@ def ring(region_mask: Tensor) -> Tensor:
     return dilate(region_mask, width) - region_mask
 
 
+@fused_at_one_shape
 def levelled(
     values: Tensor, target: Tensor, region_mask: Tensor, limit: float, share_B: Tensor | float = 1.0
 ) -> Tensor:

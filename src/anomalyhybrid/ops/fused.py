@@ -43,7 +43,7 @@ def fused(function: Function, *, takes: tuple[Shapes, ...] = ("one", "any batch"
     Compiling takes seconds: long trainings and large sets ask for it. Results differ by rounding.
 
     Args:
-        function: It must call no other function that is marked.
+        function: What to mark. Others that it calls and that are marked become part of it.
         takes: Shapes that it is compiled for; inside another `fusing` it runs as it is.
     """
 
@@ -53,7 +53,7 @@ def fused(function: Function, *, takes: tuple[Shapes, ...] = ("one", "any batch"
 
     @functools.wraps(function)
     def run(*args, **settings):
-        shapes = _fuses.get()
+        shapes = None if torch.compiler.is_compiling() else _fuses.get()
         if shapes is None or shapes not in takes:
             return function(*args, **settings)
         if shapes == "any batch":

@@ -5,6 +5,8 @@ Masks are float (B, 1, H, W) in [0, 1]; all functions are batched and run on the
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,8 +19,9 @@ WIDE = 5
 takes time in proportion to the filter's length (docs/log.md, eighth session)."""
 
 
-def _grown(mask: Tensor, radius: int) -> Tensor:
-    """`dilate`, to be called in what is compiled as a whole."""
+@fused_at_one_shape
+def dilate(mask: Tensor, radius: int) -> Tensor:
+    """Grow a mask, values >= 0, by `radius` pixels (square structuring element); 0 returns it unchanged."""
     if radius <= 0:
         return mask
     if mask.is_cuda:  # few kernels to start there; on a CPU pooling takes 30 times as long as shifted copies
@@ -26,12 +29,6 @@ def _grown(mask: Tensor, radius: int) -> Tensor:
         return F.max_pool2d(rows, (1, 2 * radius + 1), stride=1, padding=(0, radius))
     padded = F.pad(mask, (radius,) * 4)
     return _running_maximum(_running_maximum(padded, 2 * radius + 1, -2), 2 * radius + 1, -1)
-
-
-@fused_at_one_shape
-def dilate(mask: Tensor, radius: int) -> Tensor:
-    """Grow a mask, values >= 0, by `radius` pixels (square structuring element); 0 returns it unchanged."""
-    return _grown(mask, radius)
 
 
 def _running_maximum(values: Tensor, length: int, dim: int) -> Tensor:
@@ -61,12 +58,24 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     if image.is_cuda and radius >= WIDE:
         height, width = image.shape[-2:]
         return _banded(kernel, height) @ (image @ _banded(kernel, width).T)
-    planes = image.shape[0] * image.shape[1]
+    return _filtered(F.pad(image, (radius,) * 4, mode="replicate"), kernel)
+
+
+@fused_at_one_shape
+def _filtered(padded: Tensor, kernel: Tensor) -> Tensor:
+    """A symmetric filter along both sides, float (B, C, H + 2 radius, W + 2 radius) to (B, C, H, W)."""
+    if torch.compiler.is_compiling():  # a compiler makes one kernel of sums, and calls PyTorch's for convolutions
+        for dim in (-1, -2):
+            length = padded.shape[dim] - len(kernel) + 1
+            shifted = [weight * padded.narrow(dim, place, length) for place, weight in enumerate(kernel.unbind())]
+            padded = functools.reduce(torch.add, shifted)
+        return padded
+    planes = padded.shape[0] * padded.shape[1]
     row = kernel.view(1, 1, 1, -1).expand(planes, 1, 1, -1)
     column = kernel.view(1, 1, -1, 1).expand(planes, 1, -1, 1)
-    padded = F.pad(image, (radius, radius, radius, radius), mode="replicate")
-    padded = padded.reshape(1, planes, *padded.shape[-2:])  # one image of many channels: 10 times as fast on a CPU
-    return F.conv2d(F.conv2d(padded, row, groups=planes), column, groups=planes).view(image.shape)
+    together = padded.reshape(1, planes, *padded.shape[-2:])  # one image of many channels: 10 times as fast on a CPU
+    found = F.conv2d(F.conv2d(together, row, groups=planes), column, groups=planes)
+    return found.view(*padded.shape[:2], *found.shape[-2:])
 
 
 def _banded(kernel: Tensor, length: int) -> Tensor:
@@ -102,7 +111,7 @@ def soft_alpha(mask: Tensor, width: int) -> Tensor:
     padded = F.pad(mask, (width,) * 4, mode="replicate")  # a mask cut by the image's border has no ramp there
     total, current = padded.clone(), padded
     for _ in range(width):
-        current = 1.0 - _grown(1.0 - current, 1)  # eroded
+        current = erode(current, 1)
         total = total + current
     return total[..., width:-width, width:-width] / (width + 1)
 
@@ -132,6 +141,7 @@ def spread(values: Tensor, known: Tensor) -> Tensor:
     return torch.lerp(F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False), values, known)
 
 
+@fused_at_one_shape
 def smooth_noise(draws_BCKK: Tensor, height: int, width: int) -> Tensor:
     """Upsample coarse standard-normal draws to a smooth field of about unit deviation, float (B, C, H, W)."""
     return F.interpolate(draws_BCKK, (height, width), mode="bicubic", align_corners=False) * 1.3

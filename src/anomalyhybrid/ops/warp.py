@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalyhybrid.ops.fused import fused
+from anomalyhybrid.ops.fused import fused, fused_at_one_shape
 
 COARSE_SIDE = 64  # side of the grid on which spline fields are solved before they are upsampled
 
@@ -88,6 +88,11 @@ def local_tps_displacement(center_B2: Tensor, radius_B: Tensor, shifts_B92: Tens
 
     Source: Paper 3.3 "local TPS"; anchors by ADR-003.
     """
+    return full_field(coarse_displacement(center_B2, radius_B, shifts_B92, height, width), height, width)
+
+
+def coarse_displacement(center_B2: Tensor, radius_B: Tensor, shifts_B92: Tensor, height: int, width: int) -> Tensor:
+    """`local_tps_displacement` before `full_field`, float32 (B, 2, h, w), sides up to `COARSE_SIDE`; they add up."""
     batch, device = center_B2.shape[0], center_B2.device
     inner = _window_lattice(3, device) * 0.6
     lattice = _window_lattice(5, device).view(5, 5, 2)
@@ -103,9 +108,13 @@ def local_tps_displacement(center_B2: Tensor, radius_B: Tensor, shifts_B92: Tens
     field = thin_plate_displacement(points, shifts, queries)
     reach = ((queries - center_B2[:, None]).abs().amax(dim=2) / radius_B[:, None]).clamp(1.0, 1.7)
     fade = 0.5 + 0.5 * torch.cos((reach - 1.0) / 0.7 * torch.pi)
-    coarse = (field * fade[..., None]).reshape(batch, rows, columns, 2).permute(0, 3, 1, 2)
-    full = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
-    return full.permute(0, 2, 3, 1)
+    return (field * fade[..., None]).reshape(batch, rows, columns, 2).permute(0, 3, 1, 2)
+
+
+@fused_at_one_shape
+def full_field(coarse_B2hw: Tensor, height: int, width: int) -> Tensor:
+    """Displacements of every pixel from those of a coarse lattice, float (B, H, W, 2)."""
+    return F.interpolate(coarse_B2hw, (height, width), mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
 
 
 def bent_grid(matrix_B23: Tensor, bend_B21: Tensor, height: int, width: int) -> Tensor:
