@@ -5,8 +5,9 @@
 Each is measured in one run on the same host. `generate` writes defect images at the sizes of the good images, from a
 generator of the preset with random weights (named so in the result; what they look like is no matter here, but what
 the acceptance rule makes of them is: `attempts` is the mean number of candidates an image, to be read beside the rate).
-The rate counts from when every process has written its first images; `start_s` is the time until then, `end_s` that
-from the last image to the end.
+`img_per_s` is that of the middle half of the images: at its begin as at its end all processes work, and as much is
+drawn and not yet written. `start_s` is the time until every process has written its first images, `end_s` that from the last
+image to the end, `whole_img_per_s` the rate over all of it.
 `forward` is one decoder group a sample at the same batch; `encoding` compresses the images just written anew, in as
 many threads as `generate` uses. `of_slower` is the rate of `generate` over the smaller of these two.
 """
@@ -88,10 +89,19 @@ def warm_maps(data: list[Path], cache: Path, size: int) -> None:
     load_image_set(folder.normals(), folder.categories, size=size, edge=edge, depth=depth, cache=ConditionCache(cache))
 
 
-def rate_of_set(
-    path: Path, given: argparse.Namespace, out: Path, cache: Path, processes: int
-) -> tuple[float, float, float]:
-    """Images a second from when every process has written its first ones, seconds until then, and after the last."""
+def middle_rate(seen: list[tuple[float, int]], count: int) -> float:
+    """Images a second between a quarter and three quarters of a set.
+
+    Args:
+        seen: Seconds and images done, in order.
+        count: Images of the set.
+    """
+    first, last = (next(one for one in seen if one[1] >= share * count) for share in (0.25, 0.75))
+    return (last[1] - first[1]) / (last[0] - first[0])
+
+
+def rates_of_set(path: Path, given: argparse.Namespace, out: Path, cache: Path, processes: int) -> dict[str, float]:
+    """Write a set and time it."""
     seen: list[tuple[float, int]] = []
     settings = {
         "config": GenerateConfig(count=given.count, batch_size=given.batch, backend=given.backend),
@@ -104,8 +114,14 @@ def rate_of_set(
         generate(str(path), given.data, out, **settings)
     else:
         generate_in_processes(processes, str(path), given.data, out, **settings)
-    (first, before), (last, after) = seen[0], seen[-1]
-    return (after - before) / (last - first), first - begun, time.perf_counter() - last
+    ended = time.perf_counter()
+    (first, _), (last, count) = seen[0], seen[-1]
+    return {
+        "img_per_s": round(middle_rate(seen, count), 1),
+        "whole_img_per_s": round(count / (ended - begun), 1),
+        "start_s": round(first - begun, 1),
+        "end_s": round(ended - last, 1),
+    }
 
 
 def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
@@ -116,7 +132,7 @@ def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[di
     forward = forward_rate(path, given, size)
     for processes in given.processes:
         name = f"set_{processes}"
-        rate, start, end = rate_of_set(path, given, folder / name, folder / "cache", processes)
+        rates = rates_of_set(path, given, folder / name, folder / "cache", processes)
         written = read_rows(folder / name)
         images = [folder / name / row.image for row in written]
         masks = [folder / name / row.label_mask for row in written if row.label_mask]
@@ -128,13 +144,11 @@ def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[di
             "batch": given.batch,
             "images": len(images),
             "native_size": list(load_image(images[0]).pixels.shape),
-            "img_per_s": round(rate, 1),
+            **rates,
             "forward_img_per_s": round(forward, 1),
             "encoding_img_per_s": round(encoding, 1),
-            "of_slower": round(rate / min(forward, encoding), 3),
+            "of_slower": round(rates["img_per_s"] / min(forward, encoding), 3),
             "attempts": round(1 + float(np.mean([row.attempt for row in written])), 2),
-            "start_s": round(start, 1),
-            "end_s": round(end, 1),
         }
 
 
@@ -149,7 +163,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     given = parser.parse_args()
     if any(given.count < 4 * given.batch * processes for processes in given.processes):
-        parser.error("give a --count of at least four batches for each process: the first is not counted")
+        parser.error("give a --count of at least four batches for each process: the middle half is what counts")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     result: dict = {"device": device, "cores": os.cpu_count(), "torch": torch.__version__, "rows": []}
     for preset in given.presets:

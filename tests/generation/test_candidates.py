@@ -198,7 +198,7 @@ def test_patches_show_the_product_of_another_image_around_a_point_of_it() -> Non
     """A small product at the left: patches for regions at the right hold its brightness, not the dark ground."""
     pool = _pool(_disc(-0.6, 0, 0.25))
     region = _disc(0.6, 0.4, 0.1).expand(12, 1, SIZE, SIZE)
-    patch = foreign_patch(Draws.from_stream(stream(0, "patch"), 12, 64), pool, torch.arange(12) % 3, region)
+    patch = foreign_patch(pool, Draws.from_stream(stream(0, "patch"), 12, 64), torch.arange(12) % 3, region)
     assert torch.equal(patch.region_mask, region)
     middle = _disc(0.6, 0.4, 0.03).expand(12, 3, SIZE, SIZE) > 0
     lit = maps_of(pool.normals, torch.tensor([0]))[0].amax()

@@ -302,6 +302,6 @@ def test_a_real_defect_is_edited_inside_its_drawn_region_alone() -> None:
         draws = Draws.from_stream(torch.Generator().manual_seed(seed), 1)
         target, whole = torch.zeros(1, 3, SIDE, SIDE), torch.ones(1, 1, SIDE, SIDE)
         number = torch.tensor([seed])
-        reference, *_ = real_reference(draws, pool, GenerateConfig(), target, whole, number, None, drawn)
+        reference, *_ = real_reference(pool, GenerateConfig(), draws, target, whole, number, None, drawn)
         assert not (reference.region_mask * (1 - drawn)).any()
         assert reference.region_mask.sum() > 0.8 * drawn.sum()

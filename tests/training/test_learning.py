@@ -16,10 +16,10 @@ from anomalyhybrid.models.config import DiscriminatorConfig, GeneratorConfig
 from anomalyhybrid.models.discriminator import Discriminator
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.config import LossConfig, TrainConfig, loss_preset
 from anomalyhybrid.training.pool import TrainingPool
-from anomalyhybrid.training.replay import mapped
 from anomalyhybrid.training.step import Networks, crop, crop_corners, draw_views, training_step
 from anomalyhybrid.types import Views
 

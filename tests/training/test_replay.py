@@ -11,7 +11,8 @@ import torch
 from tiny_runs import make_trainer, train_config
 
 from anomalyhybrid.ops.draws import Draws
-from anomalyhybrid.training.replay import WARM_UP, ReplayedStep, mapped
+from anomalyhybrid.ops.trees import mapped
+from anomalyhybrid.training.replay import WARM_UP, ReplayedStep
 from anomalyhybrid.types import Conditions, Views
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a CUDA GPU")

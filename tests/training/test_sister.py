@@ -13,10 +13,10 @@ from anomalyhybrid.augment.config import AugmentConfig
 from anomalyhybrid.errors import ConfigError, DataError
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import signed_from_u8
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.recipes.depth_sets import with_depth
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.loop import RunFiles
-from anomalyhybrid.training.replay import mapped
 from anomalyhybrid.training.sister import SisterTrainer, masked_l1, shared_counts, slope_l1
 from anomalyhybrid.training.sister_pool import DepthPool, DepthSet
 from anomalyhybrid.training.sister_views import draw_sister_views

@@ -145,7 +145,7 @@ def _real(
     _, dense = kinds[usable].unique(return_inverse=True)
     chosen = usable.to(target.device)
     colour = replace(pool.colour, base=base[chosen], base_kind=dense)
-    placed, within, matrix, bend = real_reference(draws, colour, config.colour(), target, object_mask, number_B)
+    placed, within, matrix, bend = real_reference(colour, config.colour(), draws, target, object_mask, number_B)
     index = chosen[within]
     color, _, edge = maps_of(base, index)
     measured = place(color, pool.base_depth[index], edge, mask_of(base.region_u8, index), matrix, bend).depth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,8 +20,10 @@ from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws, constant
 from anomalyhybrid.ops.fusion import fuse
+from anomalyhybrid.ops.parts import among, sparing
 from anomalyhybrid.ops.ranges import LUMINANCE
 from anomalyhybrid.ops.regions import blur, soft_alpha
+from anomalyhybrid.ops.transfer import places_of
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
@@ -109,12 +112,11 @@ def _appearance(
 ) -> tuple[Tensor, Tensor]:
     """C_r by mode, and the normal image that gives it where mode is ``reference`` and no real defect is used."""
     donor = draws.index(len(pool.normals))
-    foreign, _, _ = maps_of(pool.normals, donor)
+    shows_reference, blends = (plan.appearance == APPEARANCES.index(name) for name in ("reference", "blend"))
+    foreign = among(shows_reference & ~plan.uses_base, lambda index: maps_of(pool.normals, index)[0], donor)
     whole = choose(plan.uses_base, reference.color, foreign)
-    options = {"target": target, "reference": whole, "blend": blended(target, reference, level_B, plan.foreign)}
-    color = options[APPEARANCES[0]]
-    for index, name in enumerate(APPEARANCES[1:], start=1):
-        color = choose(plan.appearance == index, options[name], color)
+    blend = among(blends, blended, target, reference, level_B, plan.foreign)
+    color = choose(shows_reference, whole, choose(blends, blend, target))
     return color, donor
 
 
@@ -124,19 +126,17 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
     device = stacked.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         features = model.encoder(stacked)
-        parts = [
-            model.decoders[name]([level[decoder_B == index] for level in features], stacked[decoder_B == index, :3])
-            if bool((decoder_B == index).any())
-            else None
-            for index, name in enumerate(decoders)
-        ]
+        parts: list[tuple[Tensor, DecoderOutput]] = []
+        for index, name in enumerate(decoders):
+            places = places_of(decoder_B == index)
+            if len(places):
+                its_features = [level[places] for level in features]
+                parts.append((places, model.decoders[name](its_features, stacked[places, :3])))
     merged = []
     for name in DecoderOutput._fields:
-        first = next(getattr(part, name) for part in parts if part is not None)
-        whole = torch.empty(len(stacked), *first.shape[1:], device=stacked.device)
-        for index, part in enumerate(parts):
-            if part is not None:
-                whole[decoder_B == index] = getattr(part, name).float()
+        whole = torch.empty(len(stacked), *getattr(parts[0][1], name).shape[1:], device=stacked.device)
+        for places, part in parts:
+            whole[places] = getattr(part, name).float()
         merged.append(whole)
     return DecoderOutput(*merged)
 
@@ -155,8 +155,11 @@ def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
     Source: ADR-004; the sharpness measured is in docs/log.md.
     """
     sigma = DETAIL * content.shape[-1] / 256
-    detail = content - blur(content, sigma)
-    return choose(kept_B, (blur(source, sigma) + detail).clamp(-1, 1), source)
+
+    def detailed(source: Tensor, content: Tensor) -> Tensor:
+        return (blur(source, sigma) + (content - blur(content, sigma))).clamp(-1, 1)
+
+    return choose(kept_B, among(kept_B, detailed, source, content), source)
 
 
 def as_composed(
@@ -189,6 +192,7 @@ def _room(pool: CategoryPool, target_index: Tensor, before: Before | None) -> Te
 
 
 @torch.inference_mode()
+@sparing()
 def draw_candidates(
     model: Generator,
     pool: CategoryPool,
@@ -257,7 +261,8 @@ def draw_candidates(
     under = choose(blends, color, maps[0])
     shown = as_composed(maps[0], under, output.fused, region, faint)
     change = mean_change(maps[0], shown, region)
-    told = choose(plan.foreign, mean_change(maps[0], shown, region, coarse=True), change)
+    coarse = among(plan.foreign, partial(mean_change, coarse=True), maps[0], shown, region)
+    told = choose(plan.foreign, coarse, change)
     changed = filled & acceptable(told, region, MARGIN * config.min_change)
     scores, rejected = judged(pool, shown, region, target_index, plan.uses_base, reference_index, changed)
     return Candidates(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.ops.regions import blur, dilate, erode
+from anomalyhybrid.ops.transfer import places_of
 
 VISIBLE = 5.0  # smallest local change, in 1/255, that counts as visible
 CLOSED = 5  # pixels of 256 a side: gaps up to twice as wide inside a defect are part of it
@@ -100,7 +101,7 @@ def until_accepted(
         together = count // IMAGES_A_FURTHER if best.accepted.is_cuda else 1
     done = 1
     while done < attempts:
-        missing = (~best.accepted).nonzero()[:, 0]
+        missing = places_of(~best.accepted)
         places = missing.tolist()
         if not places:
             break
@@ -121,9 +122,9 @@ def _some(each: Callable[..., D], drawn: D, chosen: slice | Tensor) -> D:
 def _better(best: D, drawn: D, missing: Tensor, each: Callable[..., D], looked_at: Callable[[Tensor, D], None]) -> D:
     """Take one attempt of some images where they lack an accepted candidate and it is accepted or stronger."""
     lacking = ~best.accepted[missing]
-    asked = lacking.nonzero()[:, 0]  # places, not a mask: a GPU is waited for once, not for each tensor
+    asked = places_of(lacking)  # not a mask: a GPU is waited for once, not for each tensor
     looked_at(missing[asked], _some(each, drawn, asked))
-    better = (lacking & (drawn.accepted | (drawn.change > best.change[missing]))).nonzero()[:, 0]
+    better = places_of(lacking & (drawn.accepted | (drawn.change > best.change[missing])))
     kept = missing[better]
     return each(lambda old, new: old.index_copy(0, kept, new[better]), best, drawn)
 

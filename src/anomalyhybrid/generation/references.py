@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,8 +24,9 @@ from anomalyhybrid.manipulate.placement import (
 from anomalyhybrid.manipulate.policy import Plan, suited_kind
 from anomalyhybrid.manipulate.reference import Reference, from_structure, place
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.parts import among
 from anomalyhybrid.ops.regions import blob, dilate, erode, smooth_noise
-from anomalyhybrid.ops.structures import KINDS, Structure, draw_structures
+from anomalyhybrid.ops.structures import KINDS, Structure, draw_region, draw_structures
 from anomalyhybrid.ops.warp import similarity_matrix
 from anomalyhybrid.seeding import stream
 
@@ -51,9 +53,9 @@ def _cropped(draws: Draws, region_mask: Tensor) -> Tensor:
 
 
 def real_reference(
-    draws: Draws,
     pool: CategoryPool,
     config: GenerateConfig,
+    draws: Draws,
     target: Tensor,
     object_mask: Tensor,
     number_B: Tensor,
@@ -164,23 +166,40 @@ def place_structure(draws: Draws, config: GenerateConfig, object_mask: Tensor) -
 
 
 def _procedural_reference(
-    draws: Draws,
     config: GenerateConfig,
-    plan: Plan,
+    draws: Draws,
+    kind: Tensor,
+    painted_B: Tensor,
     maps: tuple[Tensor, Tensor, Tensor],
     object_mask: Tensor,
     room: Tensor | None,
     severity_B: Tensor,
     drawn: Tensor | None,
 ) -> Reference:
-    """Draw structures on the targets' objects, cut to the room where there is one, or in drawn regions."""
-    color, depth, edge = maps
+    """Draw structures on the targets' objects, cut to the room where there is one, or in drawn regions.
+
+    Where none is to be painted, bool (B,), only the region counts.
+    """
+    color = maps[0]
     center, extent = place_structure(draws, config, lit_part(color, object_mask if room is None else room))
-    structure = draw_structures(draws, plan.kind, center, extent, *color.shape[-2:], outline=drawn)
-    reference = from_structure(draws, strengthened(structure, severity_B), color, depth, edge)
-    if drawn is not None:
-        return replace(reference, region_mask=drawn)
-    return replace(reference, region_mask=reference.region_mask * (dilate(object_mask, 1) if room is None else room))
+    outline = draw_region(draws, kind, center, extent, *color.shape[-2:]) if drawn is None else drawn
+    reference = among(painted_B, _painted, draws, kind, center, extent, outline, severity_B, maps)
+    region = dilate(outline, 1) * (dilate(object_mask, 1) if room is None else room) if drawn is None else drawn
+    return replace(reference, region_mask=region)
+
+
+def _painted(
+    draws: Draws,
+    kind: Tensor,
+    center_B2: Tensor,
+    extent_B: Tensor,
+    outline: Tensor,
+    severity_B: Tensor,
+    maps: tuple[Tensor, Tensor, Tensor],
+) -> Reference:
+    """Structures of given outlines, painted on the targets."""
+    structure = draw_structures(draws, kind, center_B2, extent_B, *outline.shape[-2:], outline=outline)
+    return from_structure(draws, strengthened(structure, severity_B), *maps)
 
 
 def strengthened(structure: Structure, severity_B: Tensor) -> Structure:
@@ -194,12 +213,12 @@ def strengthened(structure: Structure, severity_B: Tensor) -> Structure:
     )
 
 
-def foreign_patch(draws: Draws, pool: CategoryPool, donor_index: Tensor, region_mask: Tensor) -> Reference:
+def foreign_patch(pool: CategoryPool, draws: Draws, donor_index: Tensor, region_mask: Tensor) -> Reference:
     """Patches of other good images' products in given regions, each with a point of its product in the middle.
 
     Args:
-        draws: Random rows.
         pool: Images of the category.
+        draws: Random rows.
         donor_index: Into its normals, long (B,).
         region_mask: Where the patches are to lie, binary float (B, 1, S, S).
     """
@@ -232,16 +251,17 @@ def choose_reference(
     """
     maps = maps_of(pool.normals, target_index)
     object_mask = mask_of(pool.normals.object_u8, target_index)
-    reference = _procedural_reference(draws, config, plan, maps, object_mask, room, severity_B, drawn)
+    made = (draws, plan.kind, ~plan.foreign, maps, object_mask, room, severity_B, drawn)
+    reference = among(~plan.uses_base, partial(_procedural_reference, config), *made)
     donor_index = draws.index(len(pool.normals))
-    reference = foreign_patch(draws, pool, donor_index, reference.region_mask).where(plan.foreign, reference)
+    patch = among(plan.foreign, partial(foreign_patch, pool), draws, donor_index, reference.region_mask)
+    reference = patch.where(plan.foreign, reference)
     index = choose(plan.foreign, donor_index, target_index)
     matrix = torch.eye(2, 3, device=target_index.device).expand(len(target_index), 2, 3)
     bend = _straight(object_mask)
     if pool.base is not None:
-        real, base_index, placement, bent = real_reference(
-            draws, pool, config, maps[0], object_mask, number_B, room, drawn
-        )
+        placed = (draws, maps[0], object_mask, number_B, room, drawn)
+        real, base_index, placement, bent = among(plan.uses_base, partial(real_reference, pool, config), *placed)
         reference = real.where(plan.uses_base, reference)
         index = choose(plan.uses_base, base_index, index)
         matrix = choose(plan.uses_base, placement, matrix)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, levelled, ring
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.parts import among
 from anomalyhybrid.ops.regions import masked_mean, soft_alpha
 from anomalyhybrid.ops.warp import identity_grid, local_tps_displacement, sample
 
@@ -87,7 +88,7 @@ def edit_maps(
         Edited depth and edge, same shapes, unchanged outside the region.
     """
     region_mask = reference.region_mask
-    bent = bend(draws, depth, edge, region_mask)
+    bent = among(operation_B == OPERATIONS.index("tps"), bend, draws, depth, edge, region_mask)
     results = (
         merge(depth, edge, reference),
         remove(depth, edge, region_mask, draws.happens(0.5)),
@@ -99,8 +100,9 @@ def edit_maps(
     for index in range(1, len(results)):
         edited_depth = torch.where(pick == index, results[index][0], edited_depth)
         edited_edge = torch.where(pick == index, results[index][1], edited_edge)
-    again = bend(draws, edited_depth, edited_edge, region_mask)
-    twice = (then_tps_B & (operation_B != OPERATIONS.index("tps"))).view(-1, 1, 1, 1)
+    bends_too = then_tps_B & (operation_B != OPERATIONS.index("tps"))
+    again = among(bends_too, bend, draws, edited_depth, edited_edge, region_mask)
+    twice = bends_too.view(-1, 1, 1, 1)
     edited_depth = torch.where(twice, again[0], edited_depth).clamp(-1, 1)
     edited_edge = torch.where(twice, again[1], edited_edge).clamp(-1, 1)
     alpha = soft_alpha(region_mask, FEATHER)

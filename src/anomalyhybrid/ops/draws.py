@@ -60,6 +60,16 @@ class Draws:
         """Replace the rows by those of a batch of the same size."""
         self._rows.copy_(other._rows)
 
+    def at(self, places: Tensor) -> Draws:
+        """The rows at some places, long (N,); as much of them is handed out already."""
+        part = Draws(self._rows[places])
+        part._next = self._next
+        return part
+
+    def follow(self, part: Draws) -> None:
+        """Count as handed out what has been handed out of some of the rows."""
+        self._next = part._next
+
     def shard(self, index: int, count: int) -> Draws:
         """Every `count`-th row from `index` on: the share of one of `count` processes."""
         return Draws(self._rows[index::count])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.ops.draws import Draws, constant
+from anomalyhybrid.ops.parts import among
 from anomalyhybrid.ops.regions import blob, blur, dilate, erode, polygon, smooth_noise, stroke
 
 KINDS = ("scratch", "dent", "bump", "crack", "hole", "contamination")
@@ -88,20 +89,29 @@ def draw_region(draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor,
     """
     noise = smooth_noise(draws.normals(1, 12, 12), height, width)[:, 0]
     radii = extent_B[:, None] * draws.uniforms(2, 0.45, 1.0)
-    blobs = blob(center_B2, radii, draws.uniform(0, 2 * torch.pi), noise, draws.uniform(0.1, 0.5))
+    round_ones = (center_B2, radii, draws.uniform(0, 2 * torch.pi), noise, draws.uniform(0.1, 0.5))
     is_crack = kind == KINDS.index("crack")
     wiggle = torch.where(is_crack, draws.uniform(0.35, 0.8), draws.uniform(0.0, 0.25))
     vertices = _walk(draws, center_B2, extent_B * draws.uniform(1.8, 3.5), 9, wiggle)
     pixel = 2.0 / min(height, width)
-    strokes = stroke(vertices, pixel * draws.log_uniform(0.8, 2.6), noise, draws.uniform(0.1, 0.5))
-    corners = polygon(_outline(draws, center_B2, extent_B * draws.uniform(0.6, 1.0), 7), height, width)
-    polygons = (blur(corners, min(height, width) / 110) + 0.12 * noise[:, None] > 0.5).float()  # worn corners
+    thin_ones = (vertices, pixel * draws.log_uniform(0.8, 2.6), noise, draws.uniform(0.1, 0.5))
+    corners = _outline(draws, center_B2, extent_B * draws.uniform(0.6, 1.0), 7)
     family = constant(_FAMILY, kind.device)[kind]
     family = torch.where((family == 2) & draws.happens(0.5), torch.zeros_like(family), family)
     choose = family.view(-1, 1, 1, 1)
-    region = torch.where(choose == 0, blobs, torch.where(choose == 1, strokes, polygons))
+    angular = torch.where(
+        choose == 1, among(family == 1, stroke, *thin_ones), among(family == 2, _worn, corners, noise)
+    )
+    region = torch.where(choose == 0, among(family == 0, blob, *round_ones), angular)
     dot = blob(center_B2, torch.full_like(center_B2, 2 * pixel), torch.zeros_like(extent_B), noise * 0, extent_B * 0)
     return torch.maximum(region, dot)
+
+
+def _worn(vertices_BK2: Tensor, noise_BHW: Tensor) -> Tensor:
+    """Polygons with worn corners, binary float (B, 1, H, W)."""
+    height, width = noise_BHW.shape[1:]
+    sharp = polygon(vertices_BK2, height, width)
+    return (blur(sharp, min(height, width) / 110) + 0.12 * noise_BHW[:, None] > 0.5).float()
 
 
 def _relief(draws: Draws, kind: Tensor, region_mask: Tensor) -> Tensor:

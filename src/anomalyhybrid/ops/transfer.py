@@ -16,6 +16,18 @@ def to_host(tensor: Tensor) -> Tensor:
 
 
 def wait_for_host(device: torch.device) -> None:
-    """Wait until what `to_host` began on a device is there."""
+    """Wait until what `to_host` began on a device is there.
+
+    Asleep: a host that waits for a GPU in PyTorch's usual way keeps a core busy, which the threads that finish and
+    write images need.
+    """
     if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
+        reached = torch.cuda.Event(blocking=True)
+        reached.record(torch.cuda.current_stream(device))
+        reached.synchronize()
+
+
+def places_of(chosen_B: Tensor) -> Tensor:
+    """Places of the chosen samples, long (N,); their number is known to the host only when the GPU has come so far."""
+    wait_for_host(chosen_B.device)
+    return chosen_B.nonzero()[:, 0]

@@ -22,6 +22,7 @@ from anomalyhybrid.models.generator import Generator, save_generator
 from anomalyhybrid.models.perceptual import VggFeatures
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.fused import fusing
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.training.checkpoint import load_checkpoint, save_checkpoint
 from anomalyhybrid.training.config import LossConfig, TrainConfig
@@ -29,7 +30,7 @@ from anomalyhybrid.training.journal import Journal
 from anomalyhybrid.training.pool import TrainingPool
 from anomalyhybrid.training.probe import Probe
 from anomalyhybrid.training.processes import join_processes
-from anomalyhybrid.training.replay import ReplayedStep, mapped
+from anomalyhybrid.training.replay import ReplayedStep
 from anomalyhybrid.training.step import Networks, as_one_graph, as_written, draw_views, training_step
 from anomalyhybrid.types import Views
 

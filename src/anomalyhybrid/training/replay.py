@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from anomalyhybrid.ops.draws import Draws
+from anomalyhybrid.ops.trees import mapped
 
-Tree = TypeVar("Tree")
 WARM_UP = 3
 """Steps before one is recorded: they compile, choose convolutions and allocate what the optimisers keep."""
-
-
-def mapped(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply a function to the tensors of a dataclass, or to those at the same place of several alike.
-
-    Args:
-        function: Takes one tensor of each.
-        tree: A tensor, or a dataclass of such trees.
-        others: Alike.
-    """
-    if isinstance(tree, Tensor):
-        return function(tree, *others)
-    names = [field.name for field in fields(tree)]  # pyright: ignore[reportArgumentType]
-    parts = ([getattr(one, name) for one in (tree, *others)] for name in names)
-    return type(tree)(*(mapped(function, *same) for same in parts))
 
 
 class ReplayedStep:
