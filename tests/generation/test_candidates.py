@@ -162,7 +162,8 @@ def test_without_an_accepted_candidate_the_strongest_is_kept() -> None:
 @pytest.mark.parametrize(("together", "most_passes"), [(1, 5), (60, 4), (1000, 2)])
 def test_attempts_that_are_drawn_together_are_those_drawn_in_turn(together: int, most_passes: int) -> None:
     pool = _pool(_disc(0, 0, 0.7))
-    config = GenerateConfig(max_attempts=5, min_change=float(_draw(INVERTING, pool).change.quantile(0.8)))
+    least = float(_draw(INVERTING, pool, appearance="target").change.quantile(0.8))
+    config = GenerateConfig(max_attempts=5, min_change=least, appearance="target")
     passes: list[int] = []
     counted = torch.zeros(len(INDICES), dtype=torch.long)
 
@@ -271,7 +272,24 @@ def test_fine_detail_is_the_content_s_where_it_shows_the_defect(appearance: Appe
     expected = detail.clamp(-1, 1) if appearance == "blend" else torch.zeros_like(detail)
     assert detail.abs().max() > 0.1, "there is some"
     assert torch.allclose(drawn.source, expected, atol=1e-6)
-    assert torch.equal(drawn.fused, drawn.source)
+    redrawn = drawn.fusion_mask.amax(dim=(1, 2, 3)) > 0
+    assert redrawn.sum() > 10
+    assert torch.equal(drawn.fused[redrawn], drawn.source[redrawn])
+
+
+def test_what_hardly_shows_when_it_is_pasted_is_not_redrawn() -> None:
+    """Refused before the network sees it; where nothing better is found, the paste itself is kept."""
+    pool, seen = _pool(_disc(0, 0, 0.7)), []
+    redrawing = SimpleNamespace(encoder=lambda stacked: seen.append(len(stacked)) or [stacked])
+    model = cast(Generator, SimpleNamespace(encoder=redrawing.encoder, decoders=INVERTING.decoders))
+    drawn = _draw(model, pool, appearance="blend", min_change=12.0)
+    redrawn = drawn.fusion_mask.amax(dim=(1, 2, 3)) > 0
+    assert 0 < int(redrawn.sum()) < len(INDICES)
+    assert seen == [int(redrawn.sum())]
+    assert torch.equal(drawn.fused[~redrawn], drawn.content[~redrawn])
+    assert not drawn.accepted[~redrawn].any()
+    assert drawn.accepted[redrawn].any(), "the network inverts what it is given, which is change enough"
+    assert _draw(model, pool, appearance="target", min_change=12.0).fusion_mask.eq(1).all()
 
 
 @pytest.mark.parametrize("normals_as", ["full", "patch"])

@@ -103,6 +103,15 @@ def test_auto_shows_real_references_and_stains_and_half_of_the_structure() -> No
     assert _shares(plan.appearance[~stain & ~plan.foreign], 3) == pytest.approx([0.5, 0.0, 0.5], abs=0.04)
 
 
+def test_further_candidates_are_painted_in_auto_alone() -> None:
+    again = torch.arange(BATCH) % 2 == 0
+    first, then = (_plan(appearance="auto", has_base=False, again_B=given) for given in (None, again))
+    assert (then.appearance[again] == APPEARANCES.index("blend")).all()
+    assert torch.equal(then.appearance[~again], first.appearance[~again])
+    assert torch.equal(then.kind, first.kind)
+    assert (_plan(appearance="target", again_B=again).appearance == APPEARANCES.index("target")).all()
+
+
 def test_patches_of_other_images_only_where_they_are_shown() -> None:
     assert not _plan(has_base=False, appearance="target").foreign.any()
     assert _plan(has_base=False, appearance="blend").foreign.any()

@@ -167,11 +167,37 @@ def as_composed(
 ) -> Tensor:
     """What composition will show at the model's size: soft at the region's border, grey where the target is."""
     mixed = torch.lerp(target, torch.lerp(under, fused, soft_alpha(region_mask, FEATHER)), region_mask)
-    if opacity_B is not None:
-        mixed = choose(opacity_B < 1, torch.lerp(target, mixed, opacity_B.view(-1, 1, 1, 1)), mixed)
+    mixed = faded(target, mixed, opacity_B)
     is_grey = (target.amax(dim=1) - target.amin(dim=1)).amax(dim=(1, 2)) == 0
     luminance = (mixed * constant(LUMINANCE, target.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
     return choose(is_grey, luminance.expand_as(mixed), mixed)
+
+
+def faded(target: Tensor, shown: Tensor, opacity_B: Tensor | None) -> Tensor:
+    """Let the target show through what is less than opaque."""
+    if opacity_B is None:
+        return shown
+    return choose(opacity_B < 1, torch.lerp(target, shown, opacity_B.view(-1, 1, 1, 1)), shown)
+
+
+def told_change(target: Tensor, shown: Tensor, region_mask: Tensor, foreign_B: Tensor, change_B: Tensor) -> Tensor:
+    """The change that decides, float (B,): of patches of other images without their grain, else as it is."""
+    return choose(foreign_B, among(foreign_B, partial(mean_change, coarse=True), target, shown, region_mask), change_B)
+
+
+def _shows_enough(
+    config: GenerateConfig,
+    target: Tensor,
+    pasted: Tensor,
+    region_mask: Tensor,
+    foreign_B: Tensor,
+    opacity_B: Tensor | None,
+) -> Tensor:
+    """Whether what is pasted alone changes the image enough, bool (B,): redrawing adds little to it (docs/log.md)."""
+    shown = faded(target, pasted, opacity_B)
+    visible = visible_region(target, shown, region_mask)
+    change = mean_change(target, shown, visible)
+    return acceptable(told_change(target, shown, visible, foreign_B, change), visible, config.min_change)
 
 
 def draw_severity(config: GenerateConfig, category: str, indices: Sequence[int], number: int) -> Tensor:
@@ -229,6 +255,7 @@ def draw_candidates(
         decoders=len(config.decoders),
         remove_real=config.remove_real,
         kinds=config.kinds,
+        again_B=torch.tensor(attempts, device=device) > 0,
     )
     its_target, drawn = drawn_regions(pool, indices)
     plan = suited(plan, config, drawn)
@@ -247,23 +274,23 @@ def draw_candidates(
     color, donor = _appearance(draws, plan, pool, maps[0], reference, level)
     borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
     reference_index = choose(borrowed, donor, reference_index)
-    output = redraw(model, Conditions(color=color, depth=depth, edge=edge), config.decoders, plan.decoder)
     blends = plan.appearance == APPEARANCES.index("blend")
+    faint = None if config.severity == (1.0, 1.0) else opacity
+    hopeless = blends & ~among(
+        blends, partial(_shows_enough, config), maps[0], color, reference.region_mask, plan.foreign, faint
+    )
+    conditions = Conditions(color=color, depth=depth, edge=edge)
+    output = among(~hopeless, lambda some, own: redraw(model, some, config.decoders, own), conditions, plan.decoder)
     shown = blends | ((plan.appearance == APPEARANCES.index("reference")) & plan.uses_base)
     source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
-    faint = None if config.severity == (1.0, 1.0) else opacity
-    seen = output.fused
-    if faint is not None:
-        seen = choose(faint < 1, torch.lerp(maps[0], seen, faint.view(-1, 1, 1, 1)), seen)
-    visible = visible_region(maps[0], seen, reference.region_mask)
+    visible = visible_region(maps[0], faded(maps[0], output.fused, faint), reference.region_mask)
     region, filled = labelled(pool, visible, reference.region_mask, drawn)
     under = choose(blends, color, maps[0])
     shown = as_composed(maps[0], under, output.fused, region, faint)
     change = mean_change(maps[0], shown, region)
-    coarse = among(plan.foreign, partial(mean_change, coarse=True), maps[0], shown, region)
-    told = choose(plan.foreign, coarse, change)
-    changed = filled & acceptable(told, region, MARGIN * config.min_change)
+    told = told_change(maps[0], shown, region, plan.foreign, change)
+    changed = filled & acceptable(told, region, MARGIN * config.min_change) & ~hopeless
     scores, rejected = judged(pool, shown, region, target_index, plan.uses_base, reference_index, changed)
     return Candidates(
         plan=plan,

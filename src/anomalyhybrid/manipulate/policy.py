@@ -56,6 +56,7 @@ def draw_plan(
     foreign: float = 0.0,
     remove_real: bool = False,
     kinds: Sequence[str] = KINDS,
+    again_B: Tensor | None = None,
 ) -> Plan:
     """Draw the decisions of a batch.
 
@@ -70,11 +71,14 @@ def draw_plan(
         foreign: Share of patches of other good images among images without a real reference.
         remove_real: Whether real references draw ``remove`` as often as the others, though it erases what they show.
         kinds: Procedural kinds to draw from, in equal shares.
+        again_B: Samples that take the place of a candidate that showed too little, bool (B,): in ``auto`` their
+            structure is painted, since what the maps alone describe shows too little most often (docs/log.md).
     """
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
     kind = draws.choice([float(name in kinds) for name in KINDS])
     patched = draws.happens(foreign) & ~uses_base & (appearance in ("auto", "blend"))
-    chosen = _draw_appearance(draws, appearance, kind, uses_base | patched)
+    painted = uses_base | patched if again_B is None else uses_base | patched | again_B
+    chosen = _draw_appearance(draws, appearance, kind, painted)
     shown = (chosen == APPEARANCES.index("blend")) & (patched | (kind != KINDS.index(REMOVAL)))
     return Plan(
         operation=_draw_operation(draws, operations, torch.where(uses_base, not remove_real, shown)),
@@ -104,10 +108,10 @@ def suited_kind(kind: Tensor, is_line_B: Tensor) -> Tensor:
     return torch.where(is_line_B, line[kind], patch[kind])
 
 
-def _draw_appearance(draws: Draws, appearance: Appearance | Literal["auto"], kind: Tensor, uses_base: Tensor) -> Tensor:
+def _draw_appearance(draws: Draws, appearance: Appearance | Literal["auto"], kind: Tensor, painted: Tensor) -> Tensor:
     """The mode asked for; in ``auto`` the target's own look for part of the dents, bumps, holes, cracks, scratches."""
     chosen = torch.full_like(kind, APPEARANCES.index("blend" if appearance == "auto" else appearance))
-    by_structure = draws.happens(AUTO_TARGET_SHARE) & ~uses_base & (kind != KINDS.index("contamination"))
+    by_structure = draws.happens(AUTO_TARGET_SHARE) & ~painted & (kind != KINDS.index("contamination"))
     return torch.where(by_structure, APPEARANCES.index("target"), chosen) if appearance == "auto" else chosen
 
 

@@ -22,7 +22,8 @@ def mapped(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     if isinstance(tree, Tensor):
         return function(tree, *others)
     if isinstance(tree, tuple):
-        return tuple(mapped(function, *same) for same in zip(tree, *others, strict=True))  # pyright: ignore
+        found = (mapped(function, *same) for same in zip(tree, *others, strict=True))
+        return type(tree)(*found) if hasattr(tree, "_fields") else tuple(found)  # pyright: ignore
     names = [field.name for field in fields(tree)]  # pyright: ignore[reportArgumentType]
     parts = ([getattr(one, name) for one in (tree, *others)] for name in names)
     return type(tree)(*(mapped(function, *same) for same in parts))
