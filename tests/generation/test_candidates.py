@@ -290,6 +290,9 @@ def test_what_hardly_shows_when_it_is_pasted_is_not_redrawn() -> None:
     assert not drawn.accepted[~redrawn].any()
     assert drawn.accepted[redrawn].any(), "the network inverts what it is given, which is change enough"
     assert _draw(model, pool, appearance="target", min_change=12.0).fusion_mask.eq(1).all()
+    nothing = _draw(model, pool, appearance="blend", min_change=250.0)
+    assert len(seen) == 2, "a network is not asked for nothing"
+    assert torch.equal(nothing.fused, nothing.content)
 
 
 @pytest.mark.parametrize("normals_as", ["full", "patch"])

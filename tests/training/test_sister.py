@@ -128,13 +128,14 @@ def test_it_learns_the_depth_of_two_images_from_colour(tmp_path: Path) -> None:
     images = DepthPool(depth_set([0, 0]), None, 1)
     config = replace(STILL, independent=1.0, flip_probability=0.5)
     run = trainer(tmp_path, images=images, learning_rate=4e-3)
-    views = draw_sister_views(draws(4, seed=1), images, config)
+    views = draw_sister_views(draws(4, seed=2), images, config)
+    apart = float((views.conditions.depth - views.target_depth).abs().mean())
+    assert apart > 0.2, "what is given is not the answer"
     for step in range(80):
         run._step(views, draws(4, seed=step))
     with torch.no_grad():
         given = run.generator(views.conditions.stacked())["ahd"].fused
-    error = float((given - views.target_depth).abs().mean())
-    assert error < 0.7 * float((views.conditions.depth - views.target_depth).abs().mean())
+    assert float((given - views.target_depth).abs().mean()) < 0.7 * apart
 
 
 def test_losses_count_measured_pixels_only() -> None:

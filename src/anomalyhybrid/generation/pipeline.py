@@ -141,6 +141,16 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
     return DecoderOutput(*merged)
 
 
+def _redrawn(
+    model: Generator, conditions: Conditions, decoders: Sequence[Decoder], decoder_B: Tensor, chosen_B: Tensor
+) -> DecoderOutput:
+    """`redraw` for the chosen samples; the others keep C_in: a fusion mask of zeros."""
+    if not len(places_of(chosen_B)):
+        blank = torch.zeros_like(conditions.color)
+        return DecoderOutput(source=blank, fusion_mask=blank[:, :1], fused=blank)
+    return among(chosen_B, lambda some, own: redraw(model, some, decoders, own), conditions, decoder_B)
+
+
 def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
     """Give A_gen the fine detail of C_in where C_in shows what is to be seen: the source branch blurs small things.
 
@@ -280,7 +290,7 @@ def draw_candidates(
         blends, partial(_shows_enough, config), maps[0], color, reference.region_mask, plan.foreign, faint
     )
     conditions = Conditions(color=color, depth=depth, edge=edge)
-    output = among(~hopeless, lambda some, own: redraw(model, some, config.decoders, own), conditions, plan.decoder)
+    output = _redrawn(model, conditions, config.decoders, plan.decoder, ~hopeless)
     shown = blends | ((plan.appearance == APPEARANCES.index("reference")) & plan.uses_base)
     source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
