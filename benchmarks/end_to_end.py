@@ -4,7 +4,8 @@
 
 Each is measured in one run on the same host. `generate` writes defect images at the sizes of the good images, from a
 generator of the preset with random weights (named so in the result; what they look like is no matter here, but what
-the acceptance rule makes of them is: `attempts` is the mean number of candidates an image, to be read beside the rate).
+the acceptance rule makes of them is: `attempts` is the mean number of candidates an image, to be read beside the rate;
+some of them never reach the network).
 `img_per_s` is that of the middle half of the images: at its begin as at its end all processes work, and as much is
 drawn and not yet written. `start_s` is the time until every process has written its first images, `end_s` that from the
 last image to the end, `whole_img_per_s` the rate over all of it.

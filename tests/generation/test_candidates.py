@@ -138,7 +138,7 @@ def test_an_image_is_tried_again_until_it_is_accepted() -> None:
     assert (last.attempt > 0).any()
     assert ((last.change >= limit) | ~last.accepted).all()
     for attempt in last.attempt.unique().tolist():
-        again = draw_candidates(INVERTING, pool, config, "nut", INDICES, [attempt] * len(INDICES))
+        again = draw_candidates(INVERTING, pool, config, "nut", INDICES, [attempt] * len(INDICES), refuse=False)
         mine = last.attempt == attempt
         for name in ("region_mask", "fused", "content", "target_index", "reference_index"):
             assert torch.equal(getattr(last, name)[mine], getattr(again, name)[mine]), name
@@ -154,16 +154,20 @@ def test_without_an_accepted_candidate_the_strongest_is_kept() -> None:
             for attempt in range(4)
         ]
     )
-    assert torch.equal(kept.change, tried.amax(dim=0))
     assert torch.equal(kept.attempt, tried.argmax(dim=0))
+    redrawn = draw_candidates(INVERTING, pool, config, "nut", INDICES, kept.attempt.tolist(), refuse=False)
+    assert torch.equal(kept.change, redrawn.change)
     assert not kept.accepted.any()
 
 
+@pytest.mark.parametrize("appearance", ["target", "auto"])
 @pytest.mark.parametrize(("together", "most_passes"), [(1, 5), (60, 4), (1000, 2)])
-def test_attempts_that_are_drawn_together_are_those_drawn_in_turn(together: int, most_passes: int) -> None:
+def test_attempts_that_are_drawn_together_are_those_drawn_in_turn(
+    together: int, most_passes: int, appearance: Literal["target", "auto"]
+) -> None:
     pool = _pool(_disc(0, 0, 0.7))
-    least = float(_draw(INVERTING, pool, appearance="target").change.quantile(0.8))
-    config = GenerateConfig(max_attempts=5, min_change=least, appearance="target")
+    least = float(_draw(INVERTING, pool, appearance="target").change.quantile(0.8)) if appearance == "target" else 25.0
+    config = GenerateConfig(max_attempts=5, min_change=least, appearance=appearance)
     passes: list[int] = []
     counted = torch.zeros(len(INDICES), dtype=torch.long)
 
@@ -177,8 +181,11 @@ def test_attempts_that_are_drawn_together_are_those_drawn_in_turn(together: int,
 
     kept = until_accepted(draw, combine, len(INDICES), config.max_attempts, together, looked_at)
     in_turn = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
+    seen = kept.redrawn  # `accepted_candidates` redraws the others too
     for name in ("attempt", "accepted", "region_mask", "change", "target_index"):
-        assert torch.equal(getattr(kept, name), getattr(in_turn, name)), name
+        assert torch.equal(getattr(kept, name)[seen], getattr(in_turn, name)[seen]), name
+    assert torch.equal(kept.attempt, in_turn.attempt)
+    assert in_turn.redrawn.all()
     tried = torch.where(kept.accepted, kept.attempt + 1, torch.full_like(kept.attempt, config.max_attempts))
     assert torch.equal(counted, tried)
     assert len(passes) <= most_passes
@@ -278,7 +285,7 @@ def test_fine_detail_is_the_content_s_where_it_shows_the_defect(appearance: Appe
 
 
 def test_what_hardly_shows_when_it_is_pasted_is_not_redrawn() -> None:
-    """Refused before the network sees it; where nothing better is found, the paste itself is kept."""
+    """Refused before the network sees it; where nothing better is found, it is redrawn after all."""
     pool, seen = _pool(_disc(0, 0, 0.7)), []
     redrawing = SimpleNamespace(encoder=lambda stacked: seen.append(len(stacked)) or [stacked])
     model = cast(Generator, SimpleNamespace(encoder=redrawing.encoder, decoders=INVERTING.decoders))
@@ -293,6 +300,13 @@ def test_what_hardly_shows_when_it_is_pasted_is_not_redrawn() -> None:
     nothing = _draw(model, pool, appearance="blend", min_change=250.0)
     assert len(seen) == 2, "a network is not asked for nothing"
     assert torch.equal(nothing.fused, nothing.content)
+    assert not nothing.redrawn.any()
+    config = GenerateConfig(appearance="blend", min_change=250.0, max_attempts=3)
+    kept = accepted_candidates(model, pool, config, "nut", INDICES)
+    assert kept.redrawn.all(), "what is kept for want of better is redrawn as the others are"
+    assert kept.fusion_mask.eq(1).all()
+    assert not kept.accepted.any()
+    assert seen[2:] == [len(INDICES)]
 
 
 @pytest.mark.parametrize("normals_as", ["full", "patch"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from anomalyhybrid.manipulate.reference import Reference, blended, from_structur
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import blur, dilate, soft_alpha
 from anomalyhybrid.ops.structures import KINDS, draw_region, draw_structures
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.ops.warp import similarity_matrix
 
 FOREIGN_SHARE = 0.5  # of rough samples: patches of another image in place of painted structure
@@ -39,8 +40,7 @@ class PseudoDefect:
     def where(self, chosen_B: Tensor, other: PseudoDefect) -> PseudoDefect:
         """Take this defect for the chosen samples, the other one for the rest."""
         pick = chosen_B.view(-1, 1, 1, 1)
-        parts = (torch.where(pick, getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return PseudoDefect(*parts)
+        return mapped(lambda own, others: torch.where(pick, own, others), self, other)
 
 
 def _random_place(draws: Draws) -> Tensor:

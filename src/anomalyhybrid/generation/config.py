@@ -41,7 +41,8 @@ class GenerateConfig:
     mixture: float = 0.25
     """How often a second operation, TPS, follows the first."""
     appearance: Literal["auto", "target", "reference", "blend"] = "auto"
-    """Where C_r comes from; `auto` is `blend`, and `target` for half of the procedural structure (docs/adr/004)."""
+    """Where C_r comes from; `auto` is `blend`, and `target` for half of the procedural structure that is tried first in
+    an image (docs/adr/004)."""
     composition: Literal["region", "full"] = "region"
     """`region` keeps the target's own pixels outside the mask, `full` redraws the whole image as the paper does."""
     base_split: Literal["sorted", "random", "all"] = "all"

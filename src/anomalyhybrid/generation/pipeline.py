@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -24,6 +24,7 @@ from anomalyhybrid.ops.parts import among, sparing
 from anomalyhybrid.ops.ranges import LUMINANCE
 from anomalyhybrid.ops.regions import blur, soft_alpha
 from anomalyhybrid.ops.transfer import places_of
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
@@ -52,6 +53,7 @@ class Candidates:
         reference_region: Placed region before shrinking, float (B, 1, S, S).
         change: Mean change inside the region, float (B,), in 1/255.
         accepted: bool (B,).
+        redrawn: Whether the network drew it, bool (B,); not where the paste alone showed too little.
         attempt: long (B,).
         scores: Of the gate, float (B, 6) as `generation.gate.SCORES`; (B, 0) without one.
         rejected: How many candidates of each image fell for each of `generation.gate.REASONS`, long (B, 7), this one
@@ -74,6 +76,7 @@ class Candidates:
     reference_region: Tensor
     change: Tensor
     accepted: Tensor
+    redrawn: Tensor
     attempt: Tensor
     scores: Tensor
     rejected: Tensor
@@ -99,12 +102,7 @@ class Before:
 
 def combine(change: Callable[..., Tensor], *candidates: Candidates) -> Candidates:
     """Make candidates of what a function gives for each of their tensors."""
-
-    def each(name: str, owners: Sequence[Candidates | Plan]) -> Tensor:
-        return change(*(getattr(owner, name) for owner in owners))
-
-    plan = Plan(*(each(f.name, [c.plan for c in candidates]) for f in fields(Plan)))
-    return Candidates(plan=plan, **{f.name: each(f.name, candidates) for f in fields(Candidates) if f.name != "plan"})
+    return mapped(change, *candidates)
 
 
 def _appearance(
@@ -124,14 +122,14 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
     """Run each sample through its own decoder group; the encoder runs once."""
     stacked = conditions.stacked()
     device = stacked.device.type
+    groups = [(name, places_of(decoder_B == index)) for index, name in enumerate(decoders)]  # before a GPU is busy
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
         features = model.encoder(stacked)
-        parts: list[tuple[Tensor, DecoderOutput]] = []
-        for index, name in enumerate(decoders):
-            places = places_of(decoder_B == index)
-            if len(places):
-                its_features = [level[places] for level in features]
-                parts.append((places, model.decoders[name](its_features, stacked[places, :3])))
+        parts = [
+            (places, model.decoders[name]([level[places] for level in features], stacked[places, :3]))
+            for name, places in groups
+            if len(places)
+        ]
     merged = []
     for name in DecoderOutput._fields:
         whole = torch.empty(len(stacked), *getattr(parts[0][1], name).shape[1:], device=stacked.device)
@@ -145,10 +143,12 @@ def _redrawn(
     model: Generator, conditions: Conditions, decoders: Sequence[Decoder], decoder_B: Tensor, chosen_B: Tensor
 ) -> DecoderOutput:
     """`redraw` for the chosen samples; the others keep C_in: a fusion mask of zeros."""
+    blank = torch.zeros_like(conditions.color)
+    kept = DecoderOutput(source=blank, fusion_mask=blank[:, :1], fused=conditions.color)
     if not len(places_of(chosen_B)):
-        blank = torch.zeros_like(conditions.color)
-        return DecoderOutput(source=blank, fusion_mask=blank[:, :1], fused=blank)
-    return among(chosen_B, lambda some, own: redraw(model, some, decoders, own), conditions, decoder_B)
+        return kept
+    drawn = among(chosen_B, lambda some, own: redraw(model, some, decoders, own), conditions, decoder_B)
+    return mapped(lambda new, old: choose(chosen_B, new, old), drawn, kept)
 
 
 def own_detail(source: Tensor, content: Tensor, kept_B: Tensor) -> Tensor:
@@ -237,6 +237,7 @@ def draw_candidates(
     indices: Sequence[int],
     attempts: Sequence[int],
     before: Before | None = None,
+    refuse: bool = True,
 ) -> Candidates:
     """Make candidates of images.
 
@@ -248,6 +249,7 @@ def draw_candidates(
         indices: Numbers of the images within the category, one for each candidate.
         attempts: Which of its image's candidates each one is; 0 is the first.
         before: What the images hold already, for defects after the first.
+        refuse: Leave alone, unaccepted, those whose paste alone shows too little.
     """
     device = pool.normals.color_u8.device
     number = 0 if before is None else before.number
@@ -286,11 +288,11 @@ def draw_candidates(
     reference_index = choose(borrowed, donor, reference_index)
     blends = plan.appearance == APPEARANCES.index("blend")
     faint = None if config.severity == (1.0, 1.0) else opacity
-    hopeless = blends & ~among(
-        blends, partial(_shows_enough, config), maps[0], color, reference.region_mask, plan.foreign, faint
-    )
+    looked_at = blends & refuse
+    shows = among(looked_at, partial(_shows_enough, config), maps[0], color, reference.region_mask, plan.foreign, faint)
+    redrawn = ~looked_at | shows
     conditions = Conditions(color=color, depth=depth, edge=edge)
-    output = _redrawn(model, conditions, config.decoders, plan.decoder, ~hopeless)
+    output = _redrawn(model, conditions, config.decoders, plan.decoder, redrawn)
     shown = blends | ((plan.appearance == APPEARANCES.index("reference")) & plan.uses_base)
     source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
@@ -300,8 +302,8 @@ def draw_candidates(
     shown = as_composed(maps[0], under, output.fused, region, faint)
     change = mean_change(maps[0], shown, region)
     told = told_change(maps[0], shown, region, plan.foreign, change)
-    changed = filled & acceptable(told, region, MARGIN * config.min_change) & ~hopeless
-    scores, rejected = judged(pool, shown, region, target_index, plan.uses_base, reference_index, changed)
+    changed = filled & acceptable(told, region, MARGIN * config.min_change) & redrawn
+    scores, rejected = judged(pool, shown, region, target_index, plan.uses_base, reference_index, changed, redrawn)
     return Candidates(
         plan=plan,
         target_index=target_index,
@@ -319,6 +321,7 @@ def draw_candidates(
         reference_region=reference.region_mask,
         change=change,
         accepted=changed & ~rejected.bool().any(dim=1),
+        redrawn=redrawn,
         attempt=torch.tensor(attempts, device=device),
         scores=scores,
         rejected=rejected,
@@ -333,6 +336,7 @@ def judged(
     uses_base: Tensor,
     reference_index: Tensor,
     changed: Tensor,
+    redrawn: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Judge candidates by their pool's gate.
 
@@ -344,6 +348,7 @@ def judged(
         uses_base: Whether the reference is a real defect, bool (B,).
         reference_index: As in `Candidates`.
         changed: Whether enough changed, bool (B,).
+        redrawn: Those that were, bool (B,); of the others nothing but the change is known.
 
     Returns:
         ``(scores, rejected)`` as `Candidates` keeps them, the latter of this candidate alone.
@@ -357,7 +362,8 @@ def judged(
         source = choose(uses_base, group[reference_index.clamp_max(len(group) - 1)], source)
     objects = mask_of(pool.normals.object_u8, target_index)
     scores = pool.gate.scores(shown, region_mask, objects, target_index, source)
-    return scores, torch.cat([~changed[:, None], pool.gate.broken(scores)], dim=1).long()
+    broken = pool.gate.broken(scores) & redrawn[:, None]
+    return scores, torch.cat([~changed[:, None], broken], dim=1).long()
 
 
 def accepted_candidates(
@@ -371,9 +377,10 @@ def accepted_candidates(
     """Draw candidates until each image has an accepted one, or attempts run out; then the strongest is kept."""
     fallen: Tensor | None = None
 
-    def draw(places: Sequence[int], attempts: Sequence[int]) -> Candidates:
+    def draw(places: Sequence[int], attempts: Sequence[int], *, refuse: bool = True) -> Candidates:
         held = None if before is None else before[list(places)]
-        return draw_candidates(model, pool, config, category, [indices[place] for place in places], attempts, held)
+        some = [indices[place] for place in places]
+        return draw_candidates(model, pool, config, category, some, attempts, held, refuse)
 
     def count(places: Tensor, drawn: Candidates) -> None:
         nonlocal fallen
@@ -381,6 +388,10 @@ def accepted_candidates(
         fallen[places] += drawn.rejected
 
     best = until_accepted(draw, combine, len(indices), config.max_attempts, looked_at=count)
+    left = places_of(~best.redrawn)
+    if len(left):  # nothing better was found: what is kept is redrawn like all others
+        drawn = draw(left.tolist(), best.attempt[left].tolist(), refuse=False)
+        best = combine(lambda old, new: old.index_copy(0, left, new), best, drawn)
     return best if fallen is None else replace(best, rejected=fallen)
 
 

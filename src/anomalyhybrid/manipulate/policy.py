@@ -16,7 +16,7 @@ from anomalyhybrid.ops.structures import KINDS
 Appearance = Literal["target", "reference", "blend"]
 APPEARANCES: tuple[Appearance, ...] = get_args(Appearance)
 DISTORTION = "distortion"  # name of a defect that only bends the target's own structure
-AUTO_TARGET_SHARE = 0.5  # of procedural structure that the maps alone describe
+AUTO_TARGET_SHARE = 0.5  # of procedural structure, where it is tried first, that the maps alone describe
 FOREIGN = "foreign"  # name of a defect that is a patch of another good image
 REMOVAL = "hole"  # name of a defect that only removes structure
 

@@ -12,6 +12,7 @@ from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.fused import fused_at_one_shape
 from anomalyhybrid.ops.regions import dilate, masked_mean, soft_alpha, spread
 from anomalyhybrid.ops.structures import Structure
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.ops.warp import affine_grid, bent_grid, sample
 
 RING = 6  # width in pixels of the surroundings that levels and colours are matched on (at 256 px)
@@ -38,12 +39,7 @@ class Reference:
     def where(self, chosen_B: Tensor, other: Reference) -> Reference:
         """Take this reference for the chosen samples, the other one for the rest."""
         pick = chosen_B.view(-1, 1, 1, 1)
-        return Reference(
-            color=torch.where(pick, self.color, other.color),
-            depth=torch.where(pick, self.depth, other.depth),
-            edge=torch.where(pick, self.edge, other.edge),
-            region_mask=torch.where(pick, self.region_mask, other.region_mask),
-        )
+        return mapped(lambda own, others: torch.where(pick, own, others), self, other)
 
 
 def place(

@@ -132,7 +132,9 @@ def folded(images: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def strided_by_folds(padded: Tensor, kernels: Tensor, bias: Tensor, stride: tuple[int, int]) -> Tensor:
-    """A convolution whose stride is a block of pixels as one of stride 1 over blocks; arguments as of `F.conv2d`.
+    """A convolution whose stride is a block of pixels as one of stride 1 over blocks.
+
+    Arguments as of `F.conv2d`; the last step must end at the image's border, as that of `HeadConv2d` does.
 
     cuDNN folds so too, but in kernels of its own: here the compiler makes it part of what is before (docs/log.md).
     """

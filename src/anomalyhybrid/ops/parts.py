@@ -35,6 +35,9 @@ def sparing() -> Iterator[None]:
 def among(chosen_B: Tensor, function: Callable[..., Tree], *given: Any) -> Tree:
     """What a function of samples gives for those that are chosen; zeros, or what it gives, for the others.
 
+    It is called though nobody is chosen, so that its numbers are drawn, and on a GPU with two samples at least: a batch
+    of one is a graph of its own there (`ops.fused`).
+
     Args:
         chosen_B: bool (B,).
         function: Takes each sample for itself, and as many numbers from `Draws` whatever it is given.
@@ -45,8 +48,10 @@ def among(chosen_B: Tensor, function: Callable[..., Tree], *given: Any) -> Tree:
     places = places_of(chosen_B)
     if len(places) == len(chosen_B):
         return function(*given)
-    if not len(places):  # its numbers are drawn all the same, and a batch is never empty
-        places = torch.zeros(1, dtype=torch.long, device=chosen_B.device)
+    least = min(2 if chosen_B.is_cuda else 1, len(chosen_B))
+    if len(places) < least:
+        start = places[:1] if len(places) else places.new_zeros(1)
+        places = (start + torch.arange(least, device=places.device)) % len(chosen_B)
     parts = [_at(places, one) for one in given]
     found = function(*parts)
     for one, part in zip(given, parts, strict=True):

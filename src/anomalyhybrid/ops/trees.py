@@ -1,4 +1,4 @@
-"""Functions on all tensors of a dataclass."""
+"""Functions on all tensors of a dataclass or tuple."""
 
 from __future__ import annotations
 
