@@ -31,6 +31,11 @@ class CheckpointError(AnomalyHybridError):
     """A training checkpoint is missing, incomplete or belongs to another configuration."""
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the host or a GPU had no memory left."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
 def outside_cause(error: Exception) -> str | None:
     """Word an error of the machine (disk, permissions, memory); None for a fault of the program."""
     where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
@@ -43,7 +48,7 @@ def outside_cause(error: Exception) -> str | None:
         return f"a file or folder may not be written or read by this user{where or f': {text}'}; choose another"
     if number in _IN_THE_WAY:
         return f"{_IN_THE_WAY[number]}{where}; move it or choose another path"
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         detail = (text or "no detail").splitlines()[0]
         return f"out of memory; use a smaller --batch-size or --size ({detail})"
     return None

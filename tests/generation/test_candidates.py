@@ -19,7 +19,6 @@ from anomalyhybrid.generation.pipeline import (
     DETAIL,
     Candidates,
     accepted_candidates,
-    combine,
     draw_candidates,
 )
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, pick_by_kind
@@ -31,6 +30,7 @@ from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.regions import blur, dilate
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.ops.warp import identity_grid
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.types import DecoderOutput
@@ -179,7 +179,7 @@ def test_attempts_that_are_drawn_together_are_those_drawn_in_turn(
         assert len(places) == len(drawn.change)
         counted[places] += 1
 
-    kept = until_accepted(draw, combine, len(INDICES), config.max_attempts, together, looked_at)
+    kept = until_accepted(draw, mapped, len(INDICES), config.max_attempts, together, looked_at)
     in_turn = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
     seen = kept.redrawn  # `accepted_candidates` redraws the others too
     for name in ("attempt", "accepted", "region_mask", "change", "target_index"):
@@ -366,7 +366,7 @@ def test_candidates_choose_by_sample() -> None:
         draw_candidates(INVERTING, pool, GenerateConfig(), "nut", INDICES, [number] * len(INDICES)) for number in (0, 1)
     )
     better = torch.arange(len(INDICES)) % 3 == 0
-    mixed = combine(lambda old, new: choose(better, new, old), first, second)
+    mixed = mapped(lambda old, new: choose(better, new, old), first, second)
     assert torch.equal(mixed.plan.kind[better], second.plan.kind[better])
     assert torch.equal(mixed.plan.kind[~better], first.plan.kind[~better])
     assert torch.equal(mixed.fused[better], second.fused[better])

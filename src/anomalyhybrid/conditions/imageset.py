@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from anomalyhybrid.data.loading import load_image, load_mask, mask_to_model, to_
 from anomalyhybrid.data.records import Record
 from anomalyhybrid.data.tiling import by_file
 from anomalyhybrid.data.windows import uncut
+from anomalyhybrid.ops.trees import mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,10 @@ class ImageSet:
 
     def to(self, device: torch.device | str) -> ImageSet:
         """The same images on another device."""
-        return ImageSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return mapped(lambda values: values.to(device), self)
 
     def __getitem__(self, index: Tensor | slice) -> ImageSet:
-        return ImageSet(*(getattr(self, field.name)[index] for field in fields(self)))
+        return mapped(lambda values: values[index], self)
 
 
 def load_image_set(

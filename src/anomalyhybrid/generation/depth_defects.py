@@ -5,8 +5,8 @@ Paper 3.1 and Fig. 2b; ADR-010. Batched on the device, one row of draws for each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,7 @@ from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.fusion import fuse
 from anomalyhybrid.ops.regions import dilate, soft_alpha
 from anomalyhybrid.ops.structures import KINDS, draw_structures
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.seeding import stream
 from anomalyhybrid.types import Conditions, DecoderOutput
 
@@ -100,11 +101,6 @@ class Pairs:
     edited_edge: Tensor
     relief: Tensor
     profile: Tensor
-
-    @staticmethod
-    def of_each(change: Callable[..., Tensor], *pairs: Pairs) -> Pairs:
-        """Pairs of what a function gives for each of their tensors."""
-        return Pairs(*(change(*(getattr(owner, f.name) for owner in pairs)) for f in fields(Pairs)))
 
 
 def _structure_plan(draws: Draws, config: DepthDefectConfig, number_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -313,5 +309,5 @@ def accepted_pairs(
     def draw(places: Sequence[int], attempts: Sequence[int]) -> Pairs:
         return draw_pairs(model, pool, config, category, [indices[place] for place in places], attempts)
 
-    best = until_accepted(draw, Pairs.of_each, len(indices), config.max_attempts)
+    best = until_accepted(draw, mapped, len(indices), config.max_attempts)
     return with_relief(sister, pool, config, best)

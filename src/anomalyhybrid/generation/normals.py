@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.regions import dilate
 from anomalyhybrid.ops.structures import KINDS, draw_region
 from anomalyhybrid.ops.transfer import to_host, wait_for_host
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, DecoderOutput
 
@@ -52,7 +53,7 @@ class RedrawnNormals:
 
     def cpu(self) -> RedrawnNormals:
         """The same on the CPU."""
-        moved = RedrawnNormals(*(to_host(getattr(self, field.name)) for field in fields(self)))
+        moved = mapped(to_host, self)
         wait_for_host(self.target_index.device)
         return moved
 
@@ -93,9 +94,7 @@ def redraw_normals(
     if len(parts) == 1:
         return parts[0]
     order = torch.tensor([*whole, *patched], device=parts[0].target_index.device).argsort()
-    return RedrawnNormals(
-        *(torch.cat([getattr(part, field.name) for part in parts])[order] for field in fields(RedrawnNormals))
-    )
+    return mapped(lambda *same: torch.cat(same)[order], *parts)
 
 
 def _redraw_whole(

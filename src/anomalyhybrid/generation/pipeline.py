@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +15,7 @@ from anomalyhybrid.generation.pool import CategoryPool, maps_of, mask_of
 from anomalyhybrid.generation.quality import acceptable, choose, mean_change, until_accepted, visible_region
 from anomalyhybrid.generation.references import choose_reference, drawn_regions, labelled, suited, type_numbers
 from anomalyhybrid.manipulate.operations import edit_maps
-from anomalyhybrid.manipulate.policy import APPEARANCES, Plan, draw_plan
+from anomalyhybrid.manipulate.policy import Plan, draw_plan
 from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws, constant
@@ -100,17 +100,12 @@ class Before:
         return Before(self.number, self.target_index[chosen], self.taken[chosen])
 
 
-def combine(change: Callable[..., Tensor], *candidates: Candidates) -> Candidates:
-    """Make candidates of what a function gives for each of their tensors."""
-    return mapped(change, *candidates)
-
-
 def _appearance(
     draws: Draws, plan: Plan, pool: CategoryPool, target: Tensor, reference: Reference, level_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """C_r by mode, and the normal image that gives it where mode is ``reference`` and no real defect is used."""
     donor = draws.index(len(pool.normals))
-    shows_reference, blends = (plan.appearance == APPEARANCES.index(name) for name in ("reference", "blend"))
+    shows_reference, blends = plan.shows("reference"), plan.shows("blend")
     foreign = among(shows_reference & ~plan.uses_base, lambda index: maps_of(pool.normals, index)[0], donor)
     whole = choose(plan.uses_base, reference.color, foreign)
     blend = among(blends, blended, target, reference, level_B, plan.foreign)
@@ -252,6 +247,7 @@ def draw_candidates(
         refuse: Leave alone, unaccepted, those whose paste alone shows too little.
     """
     device = pool.normals.color_u8.device
+    attempt = torch.tensor(attempts, device=device)
     number = 0 if before is None else before.number
     pairs = zip(indices, attempts, strict=True)
     streams = [stream(config.seed, *defect_keys(category, index, attempt, number)) for index, attempt in pairs]
@@ -267,7 +263,7 @@ def draw_candidates(
         decoders=len(config.decoders),
         remove_real=config.remove_real,
         kinds=config.kinds,
-        again_B=torch.tensor(attempts, device=device) > 0,
+        again_B=attempt > 0,
     )
     its_target, drawn = drawn_regions(pool, indices)
     plan = suited(plan, config, drawn)
@@ -284,16 +280,16 @@ def draw_candidates(
     depth, edge = edit_maps(draws, plan.operation, plan.then_tps, maps[1], maps[2], reference)
     level = draws.uniform(*config.levelling)
     color, donor = _appearance(draws, plan, pool, maps[0], reference, level)
-    borrowed = (plan.appearance == APPEARANCES.index("reference")) & ~plan.uses_base
+    borrowed = plan.shows("reference") & ~plan.uses_base
     reference_index = choose(borrowed, donor, reference_index)
-    blends = plan.appearance == APPEARANCES.index("blend")
+    blends = plan.shows("blend")
     faint = None if config.severity == (1.0, 1.0) else opacity
     looked_at = blends & refuse
     shows = among(looked_at, partial(_shows_enough, config), maps[0], color, reference.region_mask, plan.foreign, faint)
     redrawn = ~looked_at | shows
     conditions = Conditions(color=color, depth=depth, edge=edge)
     output = _redrawn(model, conditions, config.decoders, plan.decoder, redrawn)
-    shown = blends | ((plan.appearance == APPEARANCES.index("reference")) & plan.uses_base)
+    shown = blends | (plan.shows("reference") & plan.uses_base)
     source = own_detail(output.source, color, shown)
     output = DecoderOutput(source, output.fusion_mask, fuse(color, source, output.fusion_mask))
     visible = visible_region(maps[0], faded(maps[0], output.fused, faint), reference.region_mask)
@@ -322,7 +318,7 @@ def draw_candidates(
         change=change,
         accepted=changed & ~rejected.bool().any(dim=1),
         redrawn=redrawn,
-        attempt=torch.tensor(attempts, device=device),
+        attempt=attempt,
         scores=scores,
         rejected=rejected,
     )
@@ -387,11 +383,11 @@ def accepted_candidates(
         fallen = drawn.rejected.new_zeros(len(indices), drawn.rejected.shape[1]) if fallen is None else fallen
         fallen[places] += drawn.rejected
 
-    best = until_accepted(draw, combine, len(indices), config.max_attempts, looked_at=count)
+    best = until_accepted(draw, mapped, len(indices), config.max_attempts, looked_at=count)
     left = places_of(~best.redrawn)
     if len(left):  # nothing better was found: what is kept is redrawn like all others
         drawn = draw(left.tolist(), best.attempt[left].tolist(), refuse=False)
-        best = combine(lambda old, new: old.index_copy(0, left, new), best, drawn)
+        best = mapped(lambda old, new: old.index_copy(0, left, new), best, drawn)
     return best if fallen is None else replace(best, rejected=fallen)
 
 

@@ -182,9 +182,12 @@ def _procedural_reference(
     """
     color = maps[0]
     center, extent = place_structure(draws, config, lit_part(color, object_mask if room is None else room))
-    outline = draw_region(draws, kind, center, extent, *color.shape[-2:]) if drawn is None else drawn
+    if drawn is None:
+        outline = draw_region(draws, kind, center, extent, *color.shape[-2:])
+        region = dilate(outline, 1) * (dilate(object_mask, 1) if room is None else room)
+    else:
+        outline = region = drawn
     reference = among(painted_B, _painted, draws, kind, center, extent, outline, severity_B, maps)
-    region = dilate(outline, 1) * (dilate(object_mask, 1) if room is None else room) if drawn is None else drawn
     return replace(reference, region_mask=region)
 
 

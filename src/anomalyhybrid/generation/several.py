@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from anomalyhybrid.generation.config import GenerateConfig
-from anomalyhybrid.generation.pipeline import Before, Candidates, accepted_candidates, as_composed, combine
+from anomalyhybrid.generation.pipeline import Before, Candidates, accepted_candidates, as_composed
 from anomalyhybrid.generation.pool import CategoryPool, mask_of
 from anomalyhybrid.generation.quality import LEAST_AREA, choose
-from anomalyhybrid.manipulate.policy import APPEARANCES
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.regions import dilate
 from anomalyhybrid.ops.transfer import to_host, wait_for_host
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.seeding import stream
 
 DISTANCE = 4  # pixels at 256 that lie at least between two defects
@@ -37,7 +37,7 @@ class Defects:
 
     def cpu(self) -> Defects:
         """The same on the CPU."""
-        moved = combine(to_host, self.candidates)
+        moved = mapped(to_host, self.candidates)
         wait_for_host(self.candidates.fused.device)
         return Defects(moved, self.positions, self.number)
 
@@ -77,7 +77,7 @@ def draw_defects(
         positions = [positions[place] for place in kept.tolist()]
         if not positions:
             break
-        found.append(Defects(combine(_chosen(kept), drawn), positions, number))
+        found.append(Defects(mapped(_chosen(kept), drawn), positions, number))
         taken[positions] = torch.maximum(taken[positions], dilate(found[-1].candidates.region_mask, margin))
     return found
 
@@ -96,7 +96,7 @@ def shown_defects(found: Sequence[Defects], targets: Tensor, *, whole: bool = Fa
     pictures, labels = targets.clone(), torch.zeros_like(targets[:, :1])
     for defects in found:
         drawn, places = defects.candidates, defects.positions
-        under = choose(drawn.plan.appearance == APPEARANCES.index("blend"), drawn.content, targets[places])
+        under = choose(drawn.plan.shows("blend"), drawn.content, targets[places])
         region = torch.ones_like(drawn.region_mask) if whole else drawn.region_mask
         shown = as_composed(targets[places], under, drawn.fused, region, drawn.opacity)
         pictures[places] = torch.where(region > 0, shown, pictures[places])

@@ -43,6 +43,10 @@ class Plan:
     foreign: Tensor
     decoder: Tensor
 
+    def shows(self, appearance: Appearance) -> Tensor:
+        """Samples of an appearance, bool (B,)."""
+        return self.appearance == APPEARANCES.index(appearance)
+
 
 def draw_plan(
     draws: Draws,
@@ -77,7 +81,8 @@ def draw_plan(
     uses_base = ~draws.happens(procedural) if has_base else draws.happens(0.0)
     kind = draws.choice([float(name in kinds) for name in KINDS])
     patched = draws.happens(foreign) & ~uses_base & (appearance in ("auto", "blend"))
-    painted = uses_base | patched if again_B is None else uses_base | patched | again_B
+    painted = uses_base | patched
+    painted = painted if again_B is None else painted | again_B
     chosen = _draw_appearance(draws, appearance, kind, painted)
     shown = (chosen == APPEARANCES.index("blend")) & (patched | (kind != KINDS.index(REMOVAL)))
     return Plan(

@@ -99,10 +99,10 @@ def draw_region(draws: Draws, kind: Tensor, center_B2: Tensor, extent_B: Tensor,
     family = constant(_FAMILY, kind.device)[kind]
     family = torch.where((family == 2) & draws.happens(0.5), torch.zeros_like(family), family)
     choose = family.view(-1, 1, 1, 1)
-    angular = torch.where(
-        choose == 1, among(family == 1, stroke, *thin_ones), among(family == 2, _worn, corners, noise)
-    )
-    region = torch.where(choose == 0, among(family == 0, blob, *round_ones), angular)
+    blobs = among(family == 0, blob, *round_ones)
+    strokes = among(family == 1, stroke, *thin_ones)
+    polygons = among(family == 2, _worn, corners, noise)
+    region = torch.where(choose == 0, blobs, torch.where(choose == 1, strokes, polygons))
     dot = blob(center_B2, torch.full_like(center_B2, 2 * pixel), torch.zeros_like(extent_B), noise * 0, extent_B * 0)
     return torch.maximum(region, dot)
 

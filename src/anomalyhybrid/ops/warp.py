@@ -138,7 +138,7 @@ def affine_grid(matrix_B23: Tensor, height: int, width: int) -> Tensor:
     """Sampling grid of affine maps from output to input coordinates, float (B, H, W, 2).
 
     By elements, one sum of what a row and what a column add: `F.affine_grid` is a product of matrices with three
-    columns, which takes 20 times as long on a GPU (docs/log.md).
+    columns, which takes four times as long on a GPU (docs/log.md).
     """
     points = identity_grid(1, height, width, matrix_B23.device)
     across = points[:, :1, :, :1] * matrix_B23[:, None, None, :, 0]

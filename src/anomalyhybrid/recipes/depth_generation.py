@@ -19,7 +19,7 @@ from anomalyhybrid.data.records import Record
 from anomalyhybrid.errors import DataError, WeightsError
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.depth_config import DepthDefectConfig
-from anomalyhybrid.generation.depth_defects import Pairs, accepted_pairs
+from anomalyhybrid.generation.depth_defects import accepted_pairs
 from anomalyhybrid.generation.depth_pool import PairPool, check_pool, real_signs
 from anomalyhybrid.generation.depth_rows import (
     DEPTH_ROWS,
@@ -36,6 +36,7 @@ from anomalyhybrid.generation.writer import append_rows
 from anomalyhybrid.models.weights import sha256_of
 from anomalyhybrid.ops.regions import dilate
 from anomalyhybrid.ops.transfer import to_host, wait_for_host
+from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.recipes.depth_sets import measured_set, with_readable_depth
 from anomalyhybrid.recipes.description import check_beginning, check_resumed, describe, write_description
 from anomalyhybrid.recipes.job import Model, category_pool, check_decoders, extractors_of, load_model
@@ -135,7 +136,7 @@ def _chunk(
     pairs = accepted_pairs(model.generator, sister.generator, pool, writer.config, writer.category, indices)
     images = pool.colour.normals
     colors, objects = (to_host(values[pairs.target_index]) for values in (images.color_u8, images.object_u8))
-    on_cpu = Pairs.of_each(to_host, pairs)
+    on_cpu = mapped(to_host, pairs)
     wait_for_host(images.color_u8.device)
     return writer.write(on_cpu, colors, objects, indices)
 

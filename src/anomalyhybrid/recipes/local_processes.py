@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import torch
 
-from anomalyhybrid.errors import AnomalyHybridError, outside_cause
+from anomalyhybrid.errors import AnomalyHybridError, is_out_of_memory, outside_cause
 from anomalyhybrid.generation.config import GenerateConfig
 from anomalyhybrid.generation.manifest import SUMMARY
 from anomalyhybrid.generation.shards import Shard
@@ -178,7 +178,7 @@ def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Conne
         cause = outside_cause(error)
         if cause is None:
             raise
-        fewer = "; or give fewer --processes, which share it" if "out of memory" in cause else ""
+        fewer = "; or give fewer --processes, which share it" if is_out_of_memory(error) else ""
         say("failed", AnomalyHybridError(f"the process of shard {shard}: {cause}{fewer}"))
         sys.exit(2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from anomalyhybrid.errors import DataError
 from anomalyhybrid.manipulate.reference import Reference
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.ranges import signed_from_u8
+from anomalyhybrid.ops.trees import mapped
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,10 @@ class DepthSet:
 
     def to(self, device: torch.device | str) -> DepthSet:
         """The same images on another device."""
-        return DepthSet(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return mapped(lambda values: values.to(device), self)
 
     def __getitem__(self, index: Tensor | slice) -> DepthSet:
-        return DepthSet(*(getattr(self, field.name)[index] for field in fields(self)))
+        return mapped(lambda values: values[index], self)
 
 
 @dataclass(frozen=True, slots=True)
