@@ -20,12 +20,14 @@ from anomalyhybrid.generation.pipeline import (
     Candidates,
     accepted_candidates,
     draw_candidates,
+    redraw,
 )
 from anomalyhybrid.generation.pool import CategoryPool, maps_of, pick_by_kind
 from anomalyhybrid.generation.quality import choose, mean_change, until_accepted
 from anomalyhybrid.generation.references import foreign_patch
 from anomalyhybrid.manipulate.policy import APPEARANCES, Appearance
 from anomalyhybrid.manipulate.symmetry import Symmetry
+from anomalyhybrid.models.config import GeneratorConfig
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws
 from anomalyhybrid.ops.fusion import fuse
@@ -33,7 +35,7 @@ from anomalyhybrid.ops.regions import blur, dilate
 from anomalyhybrid.ops.trees import mapped
 from anomalyhybrid.ops.warp import identity_grid
 from anomalyhybrid.seeding import stream
-from anomalyhybrid.types import DecoderOutput
+from anomalyhybrid.types import Conditions, DecoderOutput
 
 SIZE = 64
 INDICES = list(range(40))
@@ -405,3 +407,22 @@ def test_types_may_be_as_frequent_as_in_the_base_set() -> None:
         shares[types] = float((kind[drawn.reference_index] == 1).float().mean())
     assert shares["equal"] == pytest.approx(0.5, abs=0.02)
     assert shares["base"] == pytest.approx(0.25, abs=0.12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only on a GPU are batches rounded up")
+def test_a_gpus_networks_see_few_sizes_of_batch() -> None:
+    """Thirteen samples, six and seven of each decoder group: the copies that fill them up do not come back."""
+    torch.manual_seed(0)
+    generator = Generator(GeneratorConfig(width=8, downsamplings=2, max_width=16, blocks=1)).eval()
+    stacked = torch.rand(13, 5, 32, 32) * 2 - 1
+    conditions = Conditions(color=stacked[:, :3], depth=stacked[:, 3:4], edge=stacked[:, 4:])
+    decoder_B, seen = torch.arange(13) % 2, []
+    with torch.inference_mode():
+        expected = redraw(generator, conditions, ("ahd", "ahe"), decoder_B)
+        generator.cuda()
+        for part in (generator.encoder, *generator.decoders.values()):
+            part.register_forward_pre_hook(lambda _, given: seen.append(len(given[0][0])))
+        found = redraw(generator, mapped(Tensor.cuda, conditions), ("ahd", "ahe"), decoder_B.cuda())
+    assert seen == [16, 8, 8]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.cpu(), other, atol=0.05, rtol=0)

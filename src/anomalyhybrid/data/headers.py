@@ -66,6 +66,15 @@ def at_a_time(paths: Iterable[Path], most: int | None = None, *, pixels_a_thread
     Returns:
         At least 1.
     """
+    largest = most_pixels(paths)
+    limit = most or os.cpu_count() or 1
+    if pixels_a_thread:
+        limit = min(limit, max(2, largest // pixels_a_thread))
+    return max(1, min(limit, _PIXELS_AT_A_TIME // largest))
+
+
+def most_pixels(paths: Iterable[Path]) -> int:
+    """Pixels of the largest of some images, at least 1; those without a readable header do not count."""
     largest = 1
     for path in dict.fromkeys(paths):
         try:
@@ -73,10 +82,7 @@ def at_a_time(paths: Iterable[Path], most: int | None = None, *, pixels_a_thread
         except DataError:
             continue
         largest = max(largest, shorter * longer)
-    limit = most or os.cpu_count() or 1
-    if pixels_a_thread:
-        limit = min(limit, max(2, largest // pixels_a_thread))
-    return max(1, min(limit, _PIXELS_AT_A_TIME // largest))
+    return largest
 
 
 def colour_profile(path: Path, pixels: np.ndarray) -> bytes | None:

@@ -29,6 +29,9 @@ from anomalyhybrid.seeding import derive, stream
 from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 
 MARGIN = 1.1  # by which a candidate exceeds the least change, since native pixels change a little less
+TOGETHER = 8
+"""Samples that a GPU's networks are run on are a multiple of this: for each new number of them cuDNN chooses anew how
+to run every convolution, 0.7 ms of the host each, a third of all that it does (docs/log.md)."""
 DETAIL = 3.0  # sigma in pixels at 256 below which the content's own detail is kept
 
 
@@ -119,19 +122,26 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
     device = stacked.device.type
     groups = [(name, places_of(decoder_B == index)) for index, name in enumerate(decoders)]  # before a GPU is busy
     with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
-        features = model.encoder(stacked)
+        features = model.encoder(_rounded_up(stacked))
         parts = [
-            (places, model.decoders[name]([level[places] for level in features], stacked[places, :3]))
+            (places, model.decoders[name]([level[some] for level in features], stacked[some, :3]))
             for name, places in groups
             if len(places)
+            for some in [_rounded_up(places)]
         ]
     merged = []
     for name in DecoderOutput._fields:
         whole = torch.empty(len(stacked), *getattr(parts[0][1], name).shape[1:], device=stacked.device)
         for places, part in parts:
-            whole[places] = getattr(part, name).float()
+            whole[places] = getattr(part, name)[: len(places)].float()
         merged.append(whole)
     return DecoderOutput(*merged)
+
+
+def _rounded_up(batch: Tensor) -> Tensor:
+    """A batch on a GPU, its first sample repeated until there are a multiple of `TOGETHER`; on a CPU as it is."""
+    missing = -len(batch) % TOGETHER if batch.is_cuda else 0
+    return torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])]) if missing else batch
 
 
 def _redrawn(

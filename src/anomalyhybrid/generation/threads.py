@@ -10,12 +10,13 @@ from pathlib import Path
 import cv2
 import torch
 
-from anomalyhybrid.data.headers import at_a_time
+from anomalyhybrid.data.headers import at_a_time, most_pixels
 
 PIXELS_A_THREAD = 1 << 18
 """Pixels of an image for each thread beyond two: of smaller images more threads do nothing but wait for Python's lock,
 and make the thread that draws the next images wait for it as well (docs/log.md: a small step of it takes 3 us alone, 12
-beside 2 writing threads, 50 beside 32)."""
+beside 2 writing threads, 50 beside 32). Nor does a team pay within such an image: its threads wait awake for their next
+share, and kept three quarters of 32 cores busy with nothing."""
 
 
 @contextlib.contextmanager
@@ -23,14 +24,15 @@ def writing_threads(paths: Sequence[Path], most: int) -> Iterator[ThreadPoolExec
     """Threads for one image each, as many as the images' sizes allow.
 
     PyTorch gives every thread that uses it a team of its own; teams that are larger together than the machine wait for
-    each other. OpenCV has one team for the process, which meanwhile is as large as one thread's share.
+    each other. OpenCV has one team for the process, which meanwhile is as large as one thread's share, and both have a
+    thread for each `PIXELS_A_THREAD` of the largest image.
 
     Args:
         paths: The images.
         most: Threads that may run in all, `torch.get_num_threads()` of the thread that generates.
     """
     count = max(1, min(at_a_time(paths, most, pixels_a_thread=PIXELS_A_THREAD), len(paths)))
-    share = max(1, most // count)
+    share = max(1, min(most // count, most_pixels(paths) // PIXELS_A_THREAD))
     cv2.setNumThreads(share)
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as threads:
