@@ -31,7 +31,7 @@ from anomalyhybrid.types import Conditions, Decoder, DecoderOutput
 MARGIN = 1.1  # by which a candidate exceeds the least change, since native pixels change a little less
 TOGETHER = 8
 """Samples that a GPU's networks are run on are a multiple of this: for each new number of them cuDNN chooses anew how
-to run every convolution, 0.7 ms of the host each, a third of all that it does (docs/log.md)."""
+to run every convolution, 0.7 ms of the host each, half of all that it does (docs/log.md)."""
 DETAIL = 3.0  # sigma in pixels at 256 below which the content's own detail is kept
 
 
@@ -139,9 +139,14 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
 
 
 def _rounded_up(batch: Tensor) -> Tensor:
-    """A batch on a GPU, its first sample repeated until there are a multiple of `TOGETHER`; on a CPU as it is."""
-    missing = -len(batch) % TOGETHER if batch.is_cuda else 0
+    """A batch with its first sample repeated until there are as many as the device's networks are to see."""
+    missing = -len(batch) % _together(batch.device)
     return torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])]) if missing else batch
+
+
+def _together(device: torch.device) -> int:
+    """What the number of samples is to be a multiple of."""
+    return TOGETHER if device.type == "cuda" else 1
 
 
 def _redrawn(
