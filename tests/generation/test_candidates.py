@@ -19,6 +19,7 @@ from anomalyhybrid.generation.normals import RedrawnNormals, redraw_normals
 from anomalyhybrid.generation.pipeline import (
     DETAIL,
     Candidates,
+    _moves_enough,
     accepted_candidates,
     draw_candidates,
     redraw,
@@ -169,7 +170,7 @@ def test_attempts_that_are_drawn_together_are_those_drawn_in_turn(
     together: int, most_passes: int, appearance: Literal["target", "auto"]
 ) -> None:
     pool = _pool(_disc(0, 0, 0.7))
-    least = float(_draw(INVERTING, pool, appearance="target").change.quantile(0.8)) if appearance == "target" else 25.0
+    least = float(_draw(INVERTING, pool, appearance="target").change.quantile(0.8)) if appearance == "target" else 20.0
     config = GenerateConfig(max_attempts=5, min_change=least, appearance=appearance)
     passes: list[int] = []
     counted = torch.zeros(len(INDICES), dtype=torch.long)
@@ -310,6 +311,29 @@ def test_what_hardly_shows_when_it_is_pasted_is_not_redrawn() -> None:
     assert kept.fusion_mask.eq(1).all()
     assert not kept.accepted.any()
     assert seen[2:] == [len(INDICES)]
+
+
+def test_depth_that_is_hardly_edited_is_not_redrawn_where_the_look_is_chosen_for_the_user() -> None:
+    """A look that was asked for is given, however little it may show."""
+    pool = _pool(_disc(0, 0, 0.7))
+    asked, chosen = (_draw(INVERTING, pool, appearance=look, min_change=12.0) for look in ("target", "auto"))
+    assert asked.redrawn.all()
+    alone = chosen.plan.shows("target")
+    refused = alone & ~chosen.redrawn
+    assert 0 < int(refused.sum()) < int(alone.sum())
+    assert not chosen.accepted[refused].any()
+    assert torch.equal(chosen.fused[refused], chosen.content[refused])
+    assert float(chosen.change[refused].max()) == 0
+    assert chosen.accepted[alone & chosen.redrawn].all(), "inverted, which is change enough"
+
+
+def test_depth_moves_enough_where_it_changes_as_much_as_an_image_must() -> None:
+    config = GenerateConfig(min_change=10.0)
+    region, depth = _disc(0, 0, 0.5).expand(3, 1, SIZE, SIZE), torch.zeros(3, 1, SIZE, SIZE)
+    moved = torch.tensor([10.9, 11.1, -11.1]).view(3, 1, 1, 1) / 127.5 * torch.ones_like(depth)
+    assert _moves_enough(config, depth, moved, region).tolist() == [False, True, True]
+    assert _moves_enough(config, depth, moved * region, region).tolist() == [False, True, True]
+    assert not _moves_enough(config, depth, moved * (1 - region), region).any()
 
 
 @pytest.mark.parametrize("normals_as", ["full", "patch"])

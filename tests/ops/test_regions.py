@@ -201,3 +201,18 @@ def test_a_blur_by_banded_matrices_is_the_blur(sigma: float) -> None:
     kernel = kernel / kernel.sum()
     found = regions._banded(kernel, 40) @ (image @ regions._banded(kernel, 57).T)
     torch.testing.assert_close(found, regions.blur(image, sigma), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0, 20.0])
+@pytest.mark.parametrize("sides", [(40, 57), (3, 9), (1, 1)])
+def test_opencvs_blur_is_pytorchs(sides: tuple[int, int], sigma: float) -> None:
+    """Also of images smaller than the filter, and of views that do not lie in one piece."""
+    images = torch.rand(2, 5, *sides, generator=torch.Generator().manual_seed(0))
+    for image in (images, images[:, 1:4], images.transpose(2, 3), images[:1, :1].expand(2, 3, -1, -1)):
+        before = image.clone()
+        differentiated = regions.blur(image.clone().requires_grad_(), sigma)
+        found = regions.blur(image, sigma)
+        assert differentiated.requires_grad
+        assert not found.requires_grad
+        torch.testing.assert_close(found, differentiated.detach(), atol=1e-6, rtol=0)
+        assert torch.equal(image, before)
