@@ -1,6 +1,7 @@
 """Images, masks and manifest on disk: the rate of `generate`, beside that of the forward pass and of PNG encoding.
 
     PYTHONPATH=src python benchmarks/end_to_end.py --data DIR --out FILE [--presets base] [--processes 1 8]
+        [--backends auto torch]
 
 Each is measured in one run on the same host. `generate` writes defect images at the sizes of the good images, from a
 generator of the preset with random weights (named so in the result; what they look like is no matter here, but what
@@ -10,7 +11,8 @@ some of them never reach the network).
 drawn and not yet written. `start_s` is the time until every process has written its first images, `end_s` that from the
 last image to the end, `whole_img_per_s` the rate over all of it.
 `forward` is one decoder group a sample at the same batch; `encoding` compresses the images just written anew, in as
-many threads as `generate` uses. `of_slower` is the rate of `generate` over the smaller of these two.
+many threads as `generate` uses. `of_slower` is the rate of `generate` over the smaller of these two. `mps`: whether
+processes share the GPU by NVIDIA's MPS, which lets them work at the same time and not in turn.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy as np
 import torch
 from results import write_result
 
-from anomalyhybrid.backends.choice import choose_backend
+from anomalyhybrid.backends.choice import Backend, choose_backend
 from anomalyhybrid.backends.networks import on_backend
 from anomalyhybrid.conditions.cache import ConditionCache
 from anomalyhybrid.conditions.imageset import load_image_set
@@ -43,7 +45,7 @@ from anomalyhybrid.models.config import generator_preset
 from anomalyhybrid.models.generator import Generator, load_generator, save_generator
 from anomalyhybrid.models.weights import shipped
 from anomalyhybrid.recipes.generation import generate
-from anomalyhybrid.recipes.local_processes import generate_in_processes
+from anomalyhybrid.recipes.local_processes import generate_in_processes, shares_by_mps
 from anomalyhybrid.recipes.sources import best_device, make_extractors
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
 from anomalyhybrid.types import Conditions
@@ -58,9 +60,9 @@ def random_generator(preset: str, folder: Path) -> Path:
     return path
 
 
-def forward_rate(path: Path, given: argparse.Namespace, size: int) -> float:
+def forward_rate(path: Path, given: argparse.Namespace, size: int, backend: Backend) -> float:
     """Images a second of one decoder group each, alternately."""
-    batch, backend = given.batch, choose_backend(given.backend, best_device().type)
+    batch = given.batch
     model = on_backend(load_generator(path)[0].to(best_device()), backend)
     noise = torch.rand(batch, 5, size, size, device=best_device()) * 2 - 1
     conditions = Conditions(color=noise[:, :3], depth=noise[:, 3:4], edge=noise[:, 4:])
@@ -101,11 +103,13 @@ def middle_rate(seen: list[tuple[float, int]], count: int) -> float:
     return (last[1] - first[1]) / (last[0] - first[0])
 
 
-def rates_of_set(path: Path, given: argparse.Namespace, out: Path, cache: Path, processes: int) -> dict[str, float]:
+def rates_of_set(
+    path: Path, given: argparse.Namespace, out: Path, cache: Path, processes: int, backend: Backend
+) -> dict[str, float]:
     """Write a set and time it."""
     seen: list[tuple[float, int]] = []
     settings = {
-        "config": GenerateConfig(count=given.count, batch_size=given.batch, backend=given.backend),
+        "config": GenerateConfig(count=given.count, batch_size=given.batch, backend=backend.name),
         "cache": cache,
         "announce": lambda _: None,
         "report": lambda done, total: seen.append((time.perf_counter(), done)),
@@ -126,31 +130,34 @@ def rates_of_set(path: Path, given: argparse.Namespace, out: Path, cache: Path, 
 
 
 def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
-    """One row for each number of processes."""
+    """One row for each backend and number of processes."""
     path = shipped(SHIPPED_GENERATOR) if preset == "shipped" else random_generator(preset, folder)
     size = int(load_generator(path)[1]["size"])
     warm_maps(given.data, folder / "cache", size)
-    forward = forward_rate(path, given, size)
-    for processes in given.processes:
-        name = f"set_{processes}"
-        rates = rates_of_set(path, given, folder / name, folder / "cache", processes)
-        written = read_rows(folder / name)
-        images = [folder / name / row.image for row in written]
-        masks = [folder / name / row.label_mask for row in written if row.label_mask]
-        encoding = encoding_rate(images[:512] + masks[:512]) / 2
-        yield {
-            "generator": preset if preset == "shipped" else f"{preset}, random weights",
-            "processes": processes,
-            "backend": given.backend,
-            "batch": given.batch,
-            "images": len(images),
-            "native_size": list(load_image(images[0]).pixels.shape),
-            **rates,
-            "forward_img_per_s": round(forward, 1),
-            "encoding_img_per_s": round(encoding, 1),
-            "of_slower": round(rates["img_per_s"] / min(forward, encoding), 3),
-            "attempts": round(1 + float(np.mean([row.attempt for row in written])), 2),
-        }
+    for name in given.backends:
+        backend = choose_backend(name, best_device().type)
+        forward = forward_rate(path, given, size, backend)
+        for processes in given.processes:
+            out = folder / f"set_{name}_{processes}"
+            rates = rates_of_set(path, given, out, folder / "cache", processes, backend)
+            written = read_rows(out)
+            images = [out / row.image for row in written]
+            masks = [out / row.label_mask for row in written if row.label_mask]
+            encoding = encoding_rate(images[:512] + masks[:512]) / 2
+            yield {
+                "generator": preset if preset == "shipped" else f"{preset}, random weights",
+                "processes": processes,
+                "backend": backend.name,
+                "mps": shares_by_mps(),
+                "batch": given.batch,
+                "images": len(images),
+                "native_size": list(load_image(images[0]).pixels.shape),
+                **rates,
+                "forward_img_per_s": round(forward, 1),
+                "encoding_img_per_s": round(encoding, 1),
+                "of_slower": round(rates["img_per_s"] / min(forward, encoding), 3),
+                "attempts": round(1 + float(np.mean([row.attempt for row in written])), 2),
+            }
 
 
 def main() -> None:
@@ -160,7 +167,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["base"], help="presets, or 'shipped' for the shipped weights")
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--count", type=int, default=2000, help="images of each category")
-    parser.add_argument("--backend", default="auto", help="of `generate`: auto, torch or compiled")
+    parser.add_argument("--backends", nargs="+", default=["auto"], help="of `generate`")
     parser.add_argument("--batch", type=int, default=64)
     given = parser.parse_args()
     if any(given.count < 4 * given.batch * processes for processes in given.processes):

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from set_files import contents, file_set, rows_of
 
 from anomalyhybrid.cli.main import main
@@ -594,6 +595,28 @@ def test_rows_are_sorted_by_the_work_list_and_the_last_of_repeated_ones_stays(tm
     sort_rows(tmp_path / "set", order)
     assert list(iter_rows(tmp_path / "set")) == [*others, *rows]
     assert len(rows_of(tmp_path / "set")) == IMAGES + 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "serves", "says"),
+    [
+        (1, 2, False, "2 processes take turns on 1 GPU;"),
+        (2, 8, False, "on 2 GPUs;"),
+        (1, 2, True, ""),
+        (2, 2, False, ""),
+        (0, 8, False, ""),
+    ],
+)
+def test_processes_that_take_turns_on_a_gpu_say_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, processes: int, serves: bool, says: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    if serves:
+        (tmp_path / "control").touch()
+    said: list[str] = []
+    local_processes._advise(processes, said.append)
+    assert (says in said[0] and "nvidia-cuda-mps-control -d" in said[0]) if says else not said
 
 
 def test_a_process_without_memory_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

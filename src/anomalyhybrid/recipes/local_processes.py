@@ -61,6 +61,7 @@ def generate_in_processes(
         AnomalyHybridError: What a process raised, or that one was ended from outside; what the others made is kept.
     """
     check_before_start(out, config, resume=resume)
+    _advise(processes, announce)
     make = functools.partial(
         generate, run, data, out,
         base_set=base_set, config=config, resume=resume, skip_unreadable=skip_unreadable, cache=cache,
@@ -181,6 +182,21 @@ def _work(make: Callable[..., dict], shard: Shard, threads: int, messages: Conne
         fewer = "; or give fewer --processes, which share it" if is_out_of_memory(error) else ""
         say("failed", AnomalyHybridError(f"the process of shard {shard}: {cause}{fewer}"))
         sys.exit(2)
+
+
+def _advise(processes: int, announce: Announce) -> None:
+    """Say so where processes will take turns on a GPU."""
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < processes and not shares_by_mps():
+        announce(
+            f"{processes} processes take turns on {gpus} GPU{'s' * (gpus > 1)}; NVIDIA's Multi-Process Service lets "
+            "them work at the same time, 1.5 times as fast on an H200: start it with 'nvidia-cuda-mps-control -d'"
+        )
+
+
+def shares_by_mps() -> bool:
+    """Whether NVIDIA's Multi-Process Service is there for processes that share a GPU, by its control socket."""
+    return Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control").exists()
 
 
 def use_gpu(number: int) -> None:
