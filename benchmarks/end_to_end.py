@@ -11,8 +11,8 @@ some of them never reach the network).
 drawn and not yet written. `start_s` is the time until every process has written its first images, `end_s` that from the
 last image to the end, `whole_img_per_s` the rate over all of it.
 `forward` is one decoder group a sample at the same batch; `encoding` compresses the images just written anew, in as
-many threads as `generate` uses. `of_slower` is the rate of `generate` over the smaller of these two. `mps`: whether
-processes share the GPU by NVIDIA's MPS, which lets them work at the same time and not in turn.
+many threads as `generate` uses. `of_slower` is the rate of `generate` over the smaller of these two. `nvidia_mps`
+says whether processes share the GPU by NVIDIA's Multi-Process Service: they work at the same time then, not in turn.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from anomalyhybrid.models.config import generator_preset
 from anomalyhybrid.models.generator import Generator, load_generator, save_generator
 from anomalyhybrid.models.weights import shipped
 from anomalyhybrid.recipes.generation import generate
-from anomalyhybrid.recipes.local_processes import generate_in_processes, shares_by_mps
+from anomalyhybrid.recipes.local_processes import generate_in_processes, shares_by_nvidia_mps
 from anomalyhybrid.recipes.sources import best_device, make_extractors
 from anomalyhybrid.recipes.training import SHIPPED_GENERATOR
 from anomalyhybrid.types import Conditions
@@ -148,7 +148,7 @@ def rows_of(preset: str, given: argparse.Namespace, folder: Path) -> Iterator[di
                 "generator": preset if preset == "shipped" else f"{preset}, random weights",
                 "processes": processes,
                 "backend": backend.name,
-                "mps": shares_by_mps(),
+                "nvidia_mps": shares_by_nvidia_mps(),
                 "batch": given.batch,
                 "images": len(images),
                 "native_size": list(load_image(images[0]).pixels.shape),

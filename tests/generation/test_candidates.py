@@ -315,9 +315,14 @@ def test_what_hardly_shows_when_it_is_pasted_is_not_redrawn() -> None:
 
 def test_depth_that_is_hardly_edited_is_not_redrawn_where_the_look_is_chosen_for_the_user() -> None:
     """A look that was asked for is given, however little it may show."""
-    pool = _pool(_disc(0, 0, 0.7))
-    asked, chosen = (_draw(INVERTING, pool, appearance=look, min_change=12.0) for look in ("target", "auto"))
+    pool, seen = _pool(_disc(0, 0, 0.7)), []
+    encoder = SimpleNamespace(encoder=lambda stacked: seen.append(stacked) or [stacked], decoders=INVERTING.decoders)
+    model = cast(Generator, encoder)
+    asked, chosen = (_draw(model, pool, appearance=look, min_change=12.0) for look in ("target", "auto"))
     assert asked.redrawn.all()
+    edited, target = seen[1][:, 3:4], maps_of(pool.normals, chosen.target_index[chosen.redrawn])[1]
+    moved = mean_change(target, edited, chosen.reference_region[chosen.redrawn])
+    assert (moved[chosen.plan.shows("target")[chosen.redrawn]] >= 13.2).all()
     alone = chosen.plan.shows("target")
     refused = alone & ~chosen.redrawn
     assert 0 < int(refused.sum()) < int(alone.sum())
@@ -325,11 +330,27 @@ def test_depth_that_is_hardly_edited_is_not_redrawn_where_the_look_is_chosen_for
     assert torch.equal(chosen.fused[refused], chosen.content[refused])
     assert float(chosen.change[refused].max()) == 0
     assert chosen.accepted[alone & chosen.redrawn].all(), "inverted, which is change enough"
+    config = GenerateConfig(appearance="auto", min_change=12.0, max_attempts=1)
+    kept = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
+    assert kept.redrawn.all(), "what is kept for want of better is redrawn as the others are"
+    assert kept.accepted[refused].all(), "and judged by that"
+
+
+def test_a_gate_counts_what_was_redrawn_at_last() -> None:
+    """Refused, kept for want of better, redrawn, accepted: then it did not fall, nor does it count twice."""
+    gate = SimpleNamespace(scores=lambda shown, *_: torch.zeros(len(shown), 6), broken=lambda scores: scores > 0)
+    pool = replace(_pool(_disc(0, 0, 0.7)), gate=cast(Any, gate))
+    config = GenerateConfig(appearance="auto", min_change=12.0, max_attempts=1)
+    refused = ~_draw(INVERTING, pool, appearance="auto", min_change=12.0).redrawn
+    kept = accepted_candidates(INVERTING, pool, config, "nut", INDICES)
+    assert (refused & kept.accepted).any()
+    assert torch.equal(kept.rejected.sum(dim=1), (~kept.accepted).long())
 
 
 def test_depth_moves_enough_where_it_changes_as_much_as_an_image_must() -> None:
     config = GenerateConfig(min_change=10.0)
     region, depth = _disc(0, 0, 0.5).expand(3, 1, SIZE, SIZE), torch.zeros(3, 1, SIZE, SIZE)
+    assert not _moves_enough(config, depth, depth, region).any()
     moved = torch.tensor([10.9, 11.1, -11.1]).view(3, 1, 1, 1) / 127.5 * torch.ones_like(depth)
     assert _moves_enough(config, depth, moved, region).tolist() == [False, True, True]
     assert _moves_enough(config, depth, moved * region, region).tolist() == [False, True, True]
@@ -435,7 +456,7 @@ def test_types_may_be_as_frequent_as_in_the_base_set() -> None:
 
 
 def test_networks_see_few_sizes_of_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eleven samples of one decoder group and two of the other: the copies that fill them up do not come back."""
+    """Eleven samples of one decoder group and two of the other: the copies that fill up the many do not come back."""
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(width=8, downsamplings=2, max_width=16, blocks=1)).eval()
     stacked = torch.rand(13, 5, 32, 32) * 2 - 1
@@ -451,8 +472,10 @@ def test_networks_see_few_sizes_of_batch(monkeypatch: pytest.MonkeyPatch) -> Non
         expected = redraw(generator, conditions, ("ahd", "ahe"), decoder_B)
         for part in (generator.encoder, *generator.decoders.values()):
             part.register_forward_pre_hook(look)
-        monkeypatch.setattr(pipeline, "_together", lambda device: pipeline.TOGETHER)  # as on a GPU
+        gpu = pipeline._together(torch.device("cuda"))
+        assert (pipeline._together(torch.device("cpu")), gpu) == (1, 8)
+        monkeypatch.setattr(pipeline, "_together", lambda device: gpu)
         found = redraw(generator, conditions, ("ahd", "ahe"), decoder_B)
-    assert seen == [16, 16, 8]
+    assert seen == [16, 16, 2]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)

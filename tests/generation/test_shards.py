@@ -615,7 +615,10 @@ def test_processes_that_take_turns_on_a_gpu_say_what_helps(
     if serves:
         (tmp_path / "control").touch()
     said: list[str] = []
-    local_processes._advise(processes, said.append)
+    monkeypatch.setattr(local_processes, "check_before_start", lambda *_, **__: None)
+    monkeypatch.setattr(local_processes, "_start", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        generate_in_processes(processes, "shipped", [], tmp_path, config=GenerateConfig(), announce=said.append)
     assert (says in said[0] and "nvidia-cuda-mps-control -d" in said[0]) if says else not said
 
 

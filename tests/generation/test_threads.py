@@ -32,6 +32,7 @@ def pictures(folder: Path, side: int, count: int) -> list[Path]:
         (64, 9, 1, 1, 1),
         (1600, 20, 32, 1600 * 1600 // PIXELS_A_THREAD, 3),  # larger ones: more
         (1600, 4, 32, 4, 8),  # never more than images
+        (1024, 1, 32, 1, 4),  # nor more for one than it has pixels for
     ],
 )
 def test_threads_fit_the_images_and_share_pytorchs(

@@ -203,16 +203,40 @@ def test_a_blur_by_banded_matrices_is_the_blur(sigma: float) -> None:
     torch.testing.assert_close(found, regions.blur(image, sigma), atol=2e-6, rtol=0)
 
 
+@pytest.fixture
+def by_opencv(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one for each plane that OpenCV blurs."""
+    planes: list[int] = []
+    blur = cv2.sepFilter2D
+    monkeypatch.setattr(cv2, "sepFilter2D", lambda *given, **named: planes.append(1) or blur(*given, **named))
+    return planes
+
+
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0, 20.0])
 @pytest.mark.parametrize("sides", [(40, 57), (3, 9), (1, 1)])
-def test_opencvs_blur_is_pytorchs(sides: tuple[int, int], sigma: float) -> None:
+def test_opencvs_blur_is_pytorchs(sides: tuple[int, int], sigma: float, by_opencv: list[int]) -> None:
     """Also of images smaller than the filter, and of views that do not lie in one piece."""
     images = torch.rand(2, 5, *sides, generator=torch.Generator().manual_seed(0))
     for image in (images, images[:, 1:4], images.transpose(2, 3), images[:1, :1].expand(2, 3, -1, -1)):
         before = image.clone()
         differentiated = regions.blur(image.clone().requires_grad_(), sigma)
-        found = regions.blur(image, sigma)
         assert differentiated.requires_grad
-        assert not found.requires_grad
+        assert not by_opencv
+        found = regions.blur(image, sigma)
+        assert len(by_opencv) == image.shape[0] * image.shape[1]
+        by_opencv.clear()
         torch.testing.assert_close(found, differentiated.detach(), atol=1e-6, rtol=0)
         assert torch.equal(image, before)
+
+
+def test_what_opencv_cannot_blur_is_pytorchs(by_opencv: list[int]) -> None:
+    image = rand(2, 3, 20, 30)
+    expected = regions.blur(image, 1.5)
+    by_opencv.clear()
+    for dtype, off in ((torch.float64, 1e-6), (torch.bfloat16, 0.02)):
+        found = regions.blur(image.to(dtype), 1.5)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float(), expected, atol=off, rtol=0)
+    compiled = torch.compile(lambda image: regions.blur(image, 1.5), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(image), expected, atol=1e-6, rtol=0)
+    assert not by_opencv

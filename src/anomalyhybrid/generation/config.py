@@ -101,7 +101,8 @@ class GenerateConfig:
     min_change: float = 6.5
     """Least mean absolute change inside the mask, in 1/255, for a candidate to be accepted."""
     max_attempts: int = 10
-    """Candidates tried for one image; the strongest is kept and marked when none is accepted."""
+    """Candidates tried for one image; the strongest is kept and marked when none is accepted. Those that were
+    refused before the network ran count with what showed by then."""
     gate: Literal["off", "on"] = "off"
     """`on` judges each candidate by what the category's good images and real defects show, and `count` is then of
     accepted images: others are replaced, up to 3 times as many in all. For sets to look at or to test with: a detector

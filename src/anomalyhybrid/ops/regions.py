@@ -73,7 +73,7 @@ def _is_plain(image: Tensor) -> bool:
 def _filtered_by_opencv(image: Tensor, kernel: Tensor) -> Tensor:
     """A symmetric filter along both sides, borders replicated, each channel for itself, which stays in a core's cache.
 
-    OpenCV takes on one thread a half of what PyTorch's convolution does, or less (docs/log.md, tenth session).
+    On one thread OpenCV takes a sixth to three quarters of what PyTorch's convolution does (log, tenth session).
     """
     planes, weights = image.reshape(-1, *image.shape[-2:]).numpy(), kernel.numpy()
     found = torch.empty_like(image, memory_format=torch.contiguous_format)
