@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.fused import any_batch
+from anomalyhybrid.ops.parts import filled_up
 from anomalyhybrid.types import DecoderOutput
 
 LEAST = 2
@@ -38,7 +39,7 @@ class _Compiled(nn.Module):
 
     def _of(self, *batches: Tensor) -> list[Tensor]:
         """Batches as the compiler is to see them: of any size."""
-        return [any_batch(enough(batch)) for batch in batches]
+        return [any_batch(filled_up(batch, LEAST)) for batch in batches]
 
 
 class _Encoder(_Compiled):
@@ -54,8 +55,3 @@ class _Decoder(_Compiled):
     def forward(self, features: Sequence[Tensor], content: Tensor) -> DecoderOutput:
         found = self._run(self._of(*features), *self._of(content))
         return DecoderOutput(*(part[: len(content)] for part in found))
-
-
-def enough(batch: Tensor) -> Tensor:
-    """A batch, float (B, ...), repeated where it has fewer than `LEAST` samples."""
-    return batch if len(batch) >= LEAST else batch.repeat(LEAST, *[1] * (batch.dim() - 1))

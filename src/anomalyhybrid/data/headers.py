@@ -55,22 +55,22 @@ def _sides(path: Path, state: tuple[int, int]) -> tuple[int, int]:
         return image.size
 
 
-def at_a_time(paths: Iterable[Path], most: int | None = None, *, pixels_a_thread: int = 0) -> int:
+def at_a_time(paths: Iterable[Path], most: int | None = None) -> int:
     """How many of some images may be decoded at one time, so that large ones do not fill the memory.
 
     Args:
         paths: The images; those without a readable header do not count.
         most: The most threads; one for each processor by default.
-        pixels_a_thread: Threads beyond two are for images that have this many pixels for each; 0 asks for none.
 
     Returns:
         At least 1.
     """
-    largest = most_pixels(paths)
-    limit = most or os.cpu_count() or 1
-    if pixels_a_thread:
-        limit = min(limit, max(2, largest // pixels_a_thread))
-    return max(1, min(limit, _PIXELS_AT_A_TIME // largest))
+    return fitting(most_pixels(paths), most or os.cpu_count() or 1)
+
+
+def fitting(pixels: int, most: int) -> int:
+    """How many images of so many pixels may be decoded at one time, from 1 to `most`."""
+    return max(1, min(most, _PIXELS_AT_A_TIME // pixels))
 
 
 def most_pixels(paths: Iterable[Path]) -> int:

@@ -20,7 +20,7 @@ from anomalyhybrid.manipulate.reference import FEATHER, Reference, blended
 from anomalyhybrid.models.generator import Generator
 from anomalyhybrid.ops.draws import Draws, constant
 from anomalyhybrid.ops.fusion import fuse
-from anomalyhybrid.ops.parts import among, sparing
+from anomalyhybrid.ops.parts import among, filled_up, sparing
 from anomalyhybrid.ops.ranges import LUMINANCE
 from anomalyhybrid.ops.regions import blur, soft_alpha
 from anomalyhybrid.ops.transfer import places_of
@@ -141,8 +141,7 @@ def redraw(model: Generator, conditions: Conditions, decoders: Sequence[Decoder]
 def _rounded_up(batch: Tensor) -> Tensor:
     """A batch with its first sample repeated until there are as many as the device's networks are to see."""
     together = _together(batch.device)
-    missing = -len(batch) % together if len(batch) > together else 0
-    return torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])]) if missing else batch
+    return filled_up(batch, -(-len(batch) // together) * together) if len(batch) > together else batch
 
 
 def _together(device: torch.device) -> int:
@@ -230,6 +229,25 @@ def _moves_enough(config: GenerateConfig, target: Tensor, edited: Tensor, region
     return acceptable(mean_change(target, edited, region_mask), region_mask, MARGIN * config.min_change)
 
 
+def _hopeless(
+    config: GenerateConfig,
+    plan: Plan,
+    target: tuple[Tensor, Tensor, Tensor],
+    conditions: Conditions,
+    region_mask: Tensor,
+    opacity_B: Tensor | None,
+) -> Tensor:
+    """Whether what the network is to be given says beforehand that too little will show, bool (B,).
+
+    A look that the user asked for is given, so what only edits the maps is judged in ``auto`` alone.
+    """
+    color, depth, _ = target
+    pasted, edited = plan.shows("blend"), plan.shows("target") & (config.appearance == "auto")
+    shows = among(pasted, partial(_shows_enough, config), color, conditions.color, region_mask, plan.foreign, opacity_B)
+    moves = among(edited, partial(_moves_enough, config), depth, conditions.depth, region_mask)
+    return (pasted & ~shows) | (edited & ~moves)
+
+
 def draw_severity(config: GenerateConfig, category: str, indices: Sequence[int], number: int) -> Tensor:
     """Strength of one defect of each image, float (B,); the same in all of its attempts, so that weak ones stay."""
     low, high = config.severity
@@ -275,7 +293,7 @@ def draw_candidates(
     attempt = torch.tensor(attempts, device=device)
     number = 0 if before is None else before.number
     pairs = zip(indices, attempts, strict=True)
-    streams = [stream(config.seed, *defect_keys(category, index, attempt, number)) for index, attempt in pairs]
+    streams = [stream(config.seed, *defect_keys(category, index, tried, number)) for index, tried in pairs]
     draws = Draws.from_streams(streams, columns=4096).to(device)
     plan = draw_plan(
         draws,
@@ -309,12 +327,10 @@ def draw_candidates(
     reference_index = choose(borrowed, donor, reference_index)
     blends = plan.shows("blend")
     faint = None if config.severity == (1.0, 1.0) else opacity
-    looked_at = blends & refuse
-    shows = among(looked_at, partial(_shows_enough, config), maps[0], color, reference.region_mask, plan.foreign, faint)
-    by_depth = plan.shows("target") & (refuse and config.appearance == "auto")
-    moves = among(by_depth, partial(_moves_enough, config), maps[1], depth, reference.region_mask)
-    redrawn = ~(looked_at | by_depth) | (looked_at & shows) | (by_depth & moves)
     conditions = Conditions(color=color, depth=depth, edge=edge)
+    redrawn = torch.ones_like(blends)
+    if refuse:
+        redrawn = ~_hopeless(config, plan, maps, conditions, reference.region_mask, faint)
     output = _redrawn(model, conditions, config.decoders, plan.decoder, redrawn)
     shown = blends | (plan.shows("reference") & plan.uses_base)
     source = own_detail(output.source, color, shown)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from anomalyhybrid.data.headers import at_a_time, most_pixels
+from anomalyhybrid.data.headers import fitting, most_pixels
 
 PIXELS_A_THREAD = 1 << 18
 """Pixels of an image for each thread beyond two: of smaller images more threads do nothing but wait for Python's lock,
@@ -31,8 +31,10 @@ def writing_threads(paths: Sequence[Path], most: int) -> Iterator[ThreadPoolExec
         paths: The images.
         most: Threads that may run in all, `torch.get_num_threads()` of the thread that generates.
     """
-    count = max(1, min(at_a_time(paths, most, pixels_a_thread=PIXELS_A_THREAD), len(paths)))
-    share = max(1, min(most // count, most_pixels(paths) // PIXELS_A_THREAD))
+    largest = most_pixels(paths)
+    worth = largest // PIXELS_A_THREAD  # threads that an image has pixels for
+    count = max(1, min(fitting(largest, min(most, max(2, worth))), len(paths)))
+    share = max(1, min(most // count, worth))
     cv2.setNumThreads(share)
     try:
         with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as threads:

@@ -65,3 +65,9 @@ def _at(places: Tensor, one: Any) -> Any:
     if one is None:
         return None
     return one.at(places) if isinstance(one, Draws) else mapped(lambda whole: whole[places], one)
+
+
+def filled_up(batch: Tensor, count: int) -> Tensor:
+    """A batch, (B, ...) with B >= 1, its first sample repeated until there are `count`; as it is where there are."""
+    missing = count - len(batch)
+    return torch.cat([batch, batch[:1].expand(missing, *batch.shape[1:])]) if missing > 0 else batch
